@@ -1,0 +1,1 @@
+"""The gateware of Tailrace: everything in this package becomes Verilog."""

@@ -1,0 +1,1 @@
+"""Building blocks shared by every engine: streams, FIFOs, arbiters, width and clock crossing."""

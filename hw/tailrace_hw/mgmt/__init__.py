@@ -1,0 +1,1 @@
+"""Management: error collector, counters, device identification."""

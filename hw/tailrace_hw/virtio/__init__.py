@@ -1,0 +1,1 @@
+"""Virtqueue engine and virtio-net (OASIS virtio 1.2)."""

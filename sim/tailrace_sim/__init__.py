@@ -1,0 +1,1 @@
+"""Simulation of Tailrace: builds, runs, bus agents and golden models."""

@@ -1,0 +1,1 @@
+"""Golden models: pure Python from the specifications, no gateware and no simulator imported."""

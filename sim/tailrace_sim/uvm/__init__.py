@@ -1,0 +1,1 @@
+"""pyuvm environments."""

@@ -1,0 +1,1 @@
+"""The host-driver model of Tailrace: what a firmware engineer reads to learn the device."""

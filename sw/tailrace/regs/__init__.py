@@ -1,0 +1,1 @@
+"""Generated from SystemRDL by `./tailrace regs`; do not edit."""

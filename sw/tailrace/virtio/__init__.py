@@ -1,0 +1,1 @@
+"""virtio over PCI: transport, virtqueues and the network driver."""
