@@ -174,7 +174,7 @@ def build(sources: Path | list[Path], top: str, *, waves: bool = False) -> Model
         A tool is missing, or Verilator or the C++ compiler failed.
     """
     sources = [sources] if isinstance(sources, Path) else sources
-    flags = [*BUILD_FLAGS, *(["--trace", "--trace-fst", "--trace-structs"] if waves else [])]
+    flags = [*BUILD_FLAGS, *(["--trace-fst", "--trace-structs"] if waves else [])]
     digest = hashlib.sha256(json.dumps([top, flags]).encode())
     digest.update(f"{version('verilator')} {version('cocotb')}".encode())
     for path in sources:
@@ -198,7 +198,7 @@ def build(sources: Path | list[Path], top: str, *, waves: bool = False) -> Model
                         build_dir=directory,
                         build_args=[*flags, "-j", str(min(os.cpu_count() or 1, 2))],
                         always=True,
-                        waves=False,
+                        waves=waves,
                         timescale=("1ns", "1ps"),
                         log_file=log,
                     )
