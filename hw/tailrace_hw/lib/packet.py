@@ -1,10 +1,11 @@
 """The packet stream: how every frame, DMA payload and descriptor block moves between components."""
 
 from amaranth.hdl import Shape
-from amaranth.lib import data, stream
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-__all__ = ["WIDTHS", "NoMeta", "PacketSignature", "beat_layout"]
+__all__ = ["WIDTHS", "NoMeta", "PacketInterface", "PacketSignature", "beat_layout"]
 
 #: Datapath widths in bits that a packet-moving component accepts.
 WIDTHS = (64, 128, 256, 512, 1024)
@@ -43,17 +44,21 @@ def beat_layout(width: int, meta=NoMeta) -> data.StructLayout:
     )
 
 
-class PacketSignature(stream.Signature):
+class PacketSignature(wiring.Signature):
     """Stream signature whose payload is a beat (see :func:`beat_layout`).
 
-    Ready/valid follow Amaranth RFC 61: ``valid`` and ``payload`` hold until taken, and ``valid``
-    never waits for ``ready``.
+    It has the members of Amaranth's ``stream.Signature(beat_layout(width, meta))`` and connects to
+    it both ways; it is a class of its own because that one is final, and says nothing of what it
+    carries. Ready/valid follow Amaranth RFC 61: ``valid`` and ``payload`` hold until taken, and
+    ``valid`` never waits for ``ready``.
     """
 
     def __init__(self, width: int, meta=NoMeta):
         self._width = width
         self._meta = meta
-        super().__init__(beat_layout(width, meta))
+        super().__init__(
+            {"payload": Out(beat_layout(width, meta)), "valid": Out(1), "ready": In(1)}
+        )
 
     @property
     def width(self) -> int:
@@ -65,5 +70,23 @@ class PacketSignature(stream.Signature):
         """Shape of the metadata."""
         return self._meta
 
+    def create(self, *, path=None, src_loc_at=0) -> "PacketInterface":
+        return PacketInterface(self, path=path, src_loc_at=1 + src_loc_at)
+
+    def __eq__(self, other) -> bool:
+        return (
+            isinstance(other, PacketSignature)
+            and self._width == other._width
+            and self._meta == other._meta
+        )
+
     def __repr__(self) -> str:
         return f"PacketSignature({self._width}, {Shape.cast(self._meta).width}-bit meta)"
+
+
+class PacketInterface(wiring.PureInterface):
+    """A packet stream; ``p`` is its payload, as in Amaranth's ``stream.Interface``."""
+
+    @property
+    def p(self):
+        return self.payload
