@@ -133,7 +133,7 @@ def _field(node: FieldNode) -> Field:
         description=prop("desc") or "",
         low=node.low,
         width=node.width,
-        reset=prop("reset") or 0,
+        reset=int(prop("reset") or 0),  # type: ignore[arg-type] # only constants are used
         sw_read=node.is_sw_readable,
         sw_write=node.is_sw_writable,
         hw_read=node.is_hw_readable,
@@ -154,7 +154,7 @@ def _register(node: RegNode) -> Register:
         width=node.get_property("regwidth"),
         fields=tuple(_field(field) for field in node.fields()),
         count=node.n_elements if node.is_array else None,
-        stride=node.array_stride if node.is_array else 0,
+        stride=node.array_stride or 0 if node.is_array else 0,
         external=node.external,
     )
 

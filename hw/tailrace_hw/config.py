@@ -1,0 +1,233 @@
+"""Configuration of a device: frozen dataclasses, one a block, that refuse the impossible.
+
+The TOML form has a table a class and a key an attribute::
+
+    width = 512
+    [pcie]
+    read_tags = 128
+    [virtio_net]
+    queue_pairs = 4
+    [port]
+    count = 1
+"""
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tailrace_hw.lib.packet import WIDTHS
+
+__all__ = ["Config", "ConfigError", "PcieConfig", "PortConfig", "VirtioNetConfig"]
+
+
+class ConfigError(ValueError):
+    """The configuration can't be built; the message is one line that says why."""
+
+
+def _require(condition: bool, reason: str) -> None:
+    if not condition:
+        raise ConfigError(reason)
+
+
+def _power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+@dataclass(frozen=True)
+class PcieConfig:
+    """PCIe side.
+
+    Attributes
+    ----------
+    width : bits of the hard block's AXI4-Stream interfaces, 256 or 512; 0 takes what suits the
+        datapath: 256 below 512, else 512
+    read_tags : reads outstanding at most, 64 to 256
+    completion_timeout : cycles until an unanswered read is given up
+    """
+
+    width: int = 0
+    read_tags: int = 128
+    completion_timeout: int = 12_500_000
+
+    def __post_init__(self):
+        _require(self.width in (0, 256, 512), f"pcie.width must be 256 or 512, not {self.width}")
+        _require(
+            64 <= self.read_tags <= 256 and _power_of_two(self.read_tags),
+            f"pcie.read_tags must be 64, 128 or 256, not {self.read_tags}",
+        )
+        _require(
+            self.completion_timeout >= 1000,
+            f"pcie.completion_timeout must be at least 1000 cycles, not {self.completion_timeout}",
+        )
+
+
+@dataclass(frozen=True)
+class VirtioNetConfig:
+    """The virtio-net function.
+
+    Attributes
+    ----------
+    queue_pairs : receive and transmit queue pairs, 1 to 16
+    max_queue_size : largest ring a driver may set up, a power of two from 16 to 32768
+    mtu : offered to the driver, 68 to 9216 (virtio 1.2, 5.1.4)
+    mac : station address offered to the driver
+    prefetch : descriptors kept on chip for each queue, a power of two from 16 to 256
+    receive_buffer : bytes of frames waiting for host buffers
+    """
+
+    queue_pairs: int = 4
+    max_queue_size: int = 1024
+    mtu: int = 9000
+    mac: str = "02:54:52:00:00:01"
+    prefetch: int = 128
+    receive_buffer: int = 65536
+
+    def __post_init__(self):
+        _require(
+            1 <= self.queue_pairs <= 16,
+            f"virtio_net.queue_pairs must be 1 to 16, not {self.queue_pairs}",
+        )
+        _require(
+            _power_of_two(self.max_queue_size) and 16 <= self.max_queue_size <= 32768,
+            f"virtio_net.max_queue_size must be a power of two from 16 to 32768, not "
+            f"{self.max_queue_size}",
+        )
+        _require(68 <= self.mtu <= 9216, f"virtio_net.mtu must be 68 to 9216, not {self.mtu}")
+        _require(
+            _power_of_two(self.prefetch) and 16 <= self.prefetch <= 256,
+            f"virtio_net.prefetch must be a power of two from 16 to 256, not {self.prefetch}",
+        )
+        _require(
+            _power_of_two(self.receive_buffer)
+            and self.max_frame * 2 <= self.receive_buffer <= 1 << 20,
+            f"virtio_net.receive_buffer must be a power of two up to 1 MiB that holds two frames "
+            f"of {self.max_frame} bytes, not {self.receive_buffer}",
+        )
+        self.mac_bytes()
+
+    @property
+    def max_frame(self) -> int:
+        """Longest Ethernet frame without FCS: MTU, header and two VLAN tags."""
+        return self.mtu + 14 + 8
+
+    def mac_bytes(self) -> bytes:
+        """Station address in transmission order."""
+        parts = self.mac.split(":")
+        try:
+            octets = bytes(int(part, 16) for part in parts)
+        except ValueError:
+            octets = b""
+        _require(
+            len(octets) == 6 and not octets[0] & 1,
+            f"virtio_net.mac must be a unicast address like 02:54:52:00:00:01, not {self.mac}",
+        )
+        return octets
+
+
+@dataclass(frozen=True)
+class PortConfig:
+    """Network ports.
+
+    Attributes
+    ----------
+    count : ports of the device; 1 until the pipeline can choose among several
+    min_length, max_length : frames outside are dropped, lengths without FCS
+    """
+
+    count: int = 1
+    min_length: int = 14
+    max_length: int = 9238
+
+    def __post_init__(self):
+        _require(self.count == 1, f"port.count must be 1 (no switch is built), not {self.count}")
+        _require(
+            14 <= self.min_length <= 60, f"port.min_length must be 14 to 60, not {self.min_length}"
+        )
+        _require(
+            1514 <= self.max_length <= 9728,
+            f"port.max_length must be 1514 to 9728, not {self.max_length}",
+        )
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole device.
+
+    Attributes
+    ----------
+    width : datapath bits, one of 64, 128, 256, 512, 1024
+    clock_hz : core clock, the PCIe block's user clock
+    """
+
+    width: int = 512
+    clock_hz: int = 250_000_000
+    pcie: PcieConfig = field(default_factory=PcieConfig)
+    virtio_net: VirtioNetConfig = field(default_factory=VirtioNetConfig)
+    port: PortConfig = field(default_factory=PortConfig)
+
+    def __post_init__(self):
+        _require(
+            self.width in WIDTHS,
+            f"width must be one of {', '.join(map(str, WIDTHS))}, not {self.width}",
+        )
+        _require(
+            1_000_000 <= self.clock_hz <= 1_000_000_000,
+            f"clock_hz must be 1 MHz to 1 GHz, not {self.clock_hz}",
+        )
+        _require(
+            self.virtio_net.max_frame <= self.port.max_length,
+            f"virtio_net.mtu of {self.virtio_net.mtu} needs frames of "
+            f"{self.virtio_net.max_frame} bytes, port.max_length is {self.port.max_length}",
+        )
+
+    @property
+    def pcie_width(self) -> int:
+        """Bits of the hard block's AXI4-Stream interfaces."""
+        return self.pcie.width or (512 if self.width >= 512 else 256)
+
+    def hash(self) -> str:
+        """SHA-256 of the configuration, in hexadecimal."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @classmethod
+    def from_toml(cls, path: Path, **overrides: Any) -> "Config":
+        """Read a configuration file; ``overrides`` replace top-level keys.
+
+        Raises
+        ------
+        ConfigError
+            The file is missing or no TOML, has an unknown key or a value of the wrong type, or
+            describes a device that can't be built.
+        """
+        try:
+            values = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not TOML: {error}") from error
+        return _from_dict(cls, {**values, **overrides}, "")
+
+
+def _from_dict(cls: type, values: dict[str, Any], prefix: str) -> Any:
+    known = {entry.name: entry for entry in dataclasses.fields(cls)}
+    arguments = {}
+    for key, value in values.items():
+        _require(
+            key in known, f"unknown key {prefix}{key}; known are {', '.join(sorted(known))}"
+        )
+        kind = known[key].type
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            _require(isinstance(value, dict), f"{prefix}{key} must be a table")
+            value = _from_dict(kind, value, f"{prefix}{key}.")
+        else:
+            _require(
+                type(value) is kind,
+                f"{prefix}{key} must be {'a number' if kind is int else 'text'}, not {value!r}",
+            )
+        arguments[key] = value
+    return cls(**arguments)
