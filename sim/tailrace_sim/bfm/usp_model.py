@@ -1,0 +1,438 @@
+"""The UltraScale+ integrated block of cocotbext-pcie, made to behave as our device needs it.
+
+What the library's model leaves out is served here: the configuration extend interface, function
+level reset, completion time-out, Memory Space Enable, poisoned requests, BAR apertures of functions
+other than 0. What it polls every clock cycle is driven on change, for speed.
+"""
+
+from collections.abc import Callable, Sequence
+
+import cocotb
+from cocotb.triggers import Event, ReadOnly, RisingEdge, Timer
+from cocotb.utils import get_sim_time
+from cocotbext.pcie.core import PcieId
+from cocotbext.pcie.core.tlp import CplStatus, Tlp, TlpType
+from cocotbext.pcie.xilinx.us import (
+    CcBus,
+    CqBus,
+    RcBus,
+    RqBus,
+    UltraScalePlusPcieDevice,
+    UltraScalePlusPcieFunction,
+)
+from cocotbext.pcie.xilinx.us.tlp import ErrorCode, Tlp_us
+from cocotbext.pcie.xilinx.us.usp_model import LocalError
+
+from tailrace_hw.pcie.identity import (
+    MSIX_BAR,
+    MSIX_PBA_OFFSET,
+    MSIX_TABLE_OFFSET,
+    FunctionIdentity,
+)
+
+__all__ = ["EXTEND_REGISTERS", "VIRTIO_CAPABILITIES", "TailraceDevice", "TailraceFunction"]
+
+#: Dwords of configuration space that the user design answers: 0x48 to 0x5B, where the disabled MSI
+#: capability would be, and 0xB0 to 0xFF.
+EXTEND_REGISTERS = frozenset([*range(0x48 // 4, 0x5C // 4), *range(0xB0 // 4, 0x100 // 4)])
+#: Where the capability chain of a virtio function goes on behind the block's own.
+VIRTIO_CAPABILITIES = 0xB0
+
+_MEMORY = frozenset(
+    [TlpType.MEM_READ, TlpType.MEM_READ_64, TlpType.MEM_WRITE, TlpType.MEM_WRITE_64]
+)
+_WRITES = frozenset([TlpType.MEM_WRITE, TlpType.MEM_WRITE_64])
+_ATOMICS = frozenset(
+    [
+        TlpType.FETCH_ADD, TlpType.FETCH_ADD_64, TlpType.SWAP,
+        TlpType.SWAP_64, TlpType.CAS, TlpType.CAS_64,
+    ]
+)  # fmt: skip
+
+
+class TailraceFunction(UltraScalePlusPcieFunction):
+    """A physical function with the identity that the gateware was built for.
+
+    Parameters
+    ----------
+    identity : its IDs, BARs and MSI-X table
+    device : what it belongs to; answers the registers that the block does not own
+    """
+
+    def __init__(self, identity: FunctionIdentity, device: "TailraceDevice"):
+        super().__init__()
+        self.identity = identity
+        self._device = device
+        self.vendor_id = identity.vendor
+        self.device_id = identity.device
+        self.subsystem_vendor_id = identity.subsystem_vendor
+        self.subsystem_id = identity.subsystem
+        self.class_code = identity.class_code
+        self.revision_id = identity.revision
+        for bar, size in identity.bar_sizes.items():
+            # The MSI-X BAR has no read side effects, and prefetchable it goes above 4 GiB.
+            self.configure_bar(bar, size, ext=True, prefetch=bar == MSIX_BAR)
+        self.deregister_capability(self.msi_cap)
+        if identity.virtio:
+            self.capabilities.list[-1].next_cap = VIRTIO_CAPABILITIES
+        self.pcie_cap.function_level_reset_capability = True
+        self.pcie_cap.initiate_function_level_reset = self._start_flr
+
+    def match_bar(self, addr, io=False):
+        """A function whose Memory Space Enable is 0 claims no request (PCIe 5.0, 7.5.1.1.3)."""
+        return super().match_bar(addr, io) if self.memory_space_enable else None
+
+    async def read_config_register(self, reg):
+        value = await super().read_config_register(reg)
+        return await self._device.extend_read(self.function_num, reg, value)
+
+    async def write_config_register(self, reg, data, mask):
+        await super().write_config_register(reg, data, mask)
+        await self._device.extend_write(self.function_num, reg, data, mask)
+        self._device.status_changed.set()
+
+    async def _start_flr(self):
+        cocotb.start_soon(self._device.function_level_reset(self))
+
+    def reset_registers(self):
+        """What a function level reset clears (PCIe 5.0, 6.6.2); MPS is among the exceptions."""
+        self.io_space_enable = False
+        self.memory_space_enable = False
+        self.bus_master_enable = False
+        self.parity_error_response_enable = False
+        self.serr_enable = False
+        self.interrupt_disable = False
+        for bar in self.identity.bar_sizes:
+            self.bar[bar] &= 0xF
+            self.bar[bar + 1] = 0
+        self.msix_cap.msix_enable = False
+        self.msix_cap.msix_function_mask = False
+        self.pcie_cap.extended_tag_field_enable = False
+        self.pcie_cap.max_read_request_size = 2
+
+
+class TailraceDevice(UltraScalePlusPcieDevice):
+    """The integrated block between the root complex and a design under test.
+
+    Attributes
+    ----------
+    on_request : called with (tlp, cycle) for every request TLP in the clock cycle in which the
+        design hands its last beat over
+    local_errors : LocalError values reported so far; a test that expects none checks it is empty
+    completion_timeout_ns : a read without completion for that long ends in an RC descriptor with
+        the time-out error code (PG213); None waits for ever
+
+    Parameters
+    ----------
+    dut : has the ports of ``UspSignature`` under ``prefix``, and ``clk`` and ``rst``
+    functions : identities, by function number
+    prefix : of the ports, e.g. ``pcie__``
+    max_payload : largest Max_Payload_Size in bytes
+    """
+
+    def __init__(
+        self,
+        dut,
+        functions: Sequence[FunctionIdentity],
+        *,
+        prefix: str = "",
+        max_payload: int = 1024,
+        rc_straddle: bool = True,
+    ):
+        self.identities = list(functions)
+        self.status_changed = Event()
+        self.on_request: Callable[[Tlp, int], None] | None = None
+        self.local_errors: list[LocalError] = []
+        self.completion_timeout_ns: float | None = None
+        self.period_ns = 4
+        self._ext_timeout = 1024
+        self._flr_done_events: dict[int, Event] = {}
+
+        def port(name):
+            return getattr(dut, prefix + name) if hasattr(dut, prefix + name) else None
+
+        rq = RqBus.from_prefix(dut, f"{prefix}rq_")
+        width = len(rq.tdata)
+        names = [
+            "pcie_rq_seq_num0", "pcie_rq_seq_num_vld0", "pcie_rq_seq_num1",
+            "pcie_rq_seq_num_vld1", "user_lnk_up", "cfg_max_payload", "cfg_max_read_req",
+            "cfg_function_status", "cfg_interrupt_msix_enable", "cfg_interrupt_msix_mask",
+            "cfg_flr_in_process", "cfg_flr_done", "cfg_local_error_out", "cfg_local_error_valid",
+        ]  # fmt: skip
+        ext = [
+            "read_received", "write_received", "register_number", "function_number",
+            "write_data", "write_byte_enable", "read_data", "read_data_valid",
+        ]  # fmt: skip
+        msix = {
+            f"pf{index}_msix_{key}": value
+            for index, identity in enumerate(functions)
+            for key, value in {
+                "enable": True,
+                "table_size": identity.vectors - 1,
+                "table_bir": MSIX_BAR,
+                "table_offset": MSIX_TABLE_OFFSET,
+                "pba_bir": MSIX_BAR,
+                "pba_offset": MSIX_PBA_OFFSET,
+            }.items()
+        }
+        super().__init__(
+            pcie_generation=3,
+            pcie_link_width=16 if width == 512 else 8,
+            user_clk_frequency=250e6,
+            rq_straddle=width == 512,
+            rc_straddle=rc_straddle,
+            pf_count=len(self.identities),
+            max_payload_size=max_payload,
+            enable_client_tag=True,
+            enable_extended_tag=True,
+            enable_extended_configuration=True,
+            user_clk=dut.clk,
+            user_reset=dut.rst,
+            rq_bus=rq,
+            rc_bus=RcBus.from_prefix(dut, f"{prefix}rc_"),
+            cq_bus=CqBus.from_prefix(dut, f"{prefix}cq_"),
+            cc_bus=CcBus.from_prefix(dut, f"{prefix}cc_"),
+            **{name: port(name) for name in names},
+            **{f"cfg_ext_{name}": port(f"cfg_ext__{name}") for name in ext},
+            **msix,
+        )
+        for index in range(len(self.identities)):
+            self._flr_done_events[index] = Event()
+        if self.cfg_flr_in_process is not None:
+            self.cfg_flr_in_process.value = 0
+        self._flr = 0
+        cocotb.start_soon(self._run_completion_timeout())
+
+    def make_function(self):
+        identity = self.identities[len(self.functions)]
+        return self.append_function(TailraceFunction(identity, self))
+
+    # Configuration extend interface
+
+    async def extend_read(self, function: int, reg: int, value: int) -> int:
+        """Report a configuration read; the user's answer for registers that are the user's."""
+        if self.cfg_ext_read_received is None:
+            return value
+        await RisingEdge(self.user_clk)
+        self.cfg_ext_register_number.value = reg
+        self.cfg_ext_function_number.value = function
+        self.cfg_ext_read_received.value = 1
+        await RisingEdge(self.user_clk)
+        self.cfg_ext_read_received.value = 0
+        if reg not in EXTEND_REGISTERS:
+            return value
+        for _ in range(self._ext_timeout):
+            await ReadOnly()
+            if self.cfg_ext_read_data_valid.value:
+                return int(self.cfg_ext_read_data.value)
+            await RisingEdge(self.user_clk)
+        self.log.warning("no answer to a read of configuration register %#x", 4 * reg)
+        return 0
+
+    async def extend_write(self, function: int, reg: int, data: int, mask: int) -> None:
+        """Report a configuration write."""
+        if self.cfg_ext_write_received is None:
+            return
+        await RisingEdge(self.user_clk)
+        self.cfg_ext_register_number.value = reg
+        self.cfg_ext_function_number.value = function
+        self.cfg_ext_write_data.value = data
+        self.cfg_ext_write_byte_enable.value = mask
+        self.cfg_ext_write_received.value = 1
+        await RisingEdge(self.user_clk)
+        self.cfg_ext_write_received.value = 0
+
+    # Function level reset and completion time-out
+
+    async def function_level_reset(self, function: TailraceFunction) -> None:
+        """Reset a function: registers at once, its requests ended, its user logic waited for."""
+        bit = 1 << function.function_num
+        function.reset_registers()
+        self.status_changed.set()
+        self._flr |= bit
+        await RisingEdge(self.user_clk)
+        self.cfg_flr_in_process.value = self._flr
+        for tag, request in enumerate(self.active_request):
+            if request and request.requester_id.function == function.function_num:
+                self._end_request(tag, ErrorCode.FLR)
+        while True:
+            await RisingEdge(self.user_clk)
+            if int(self.cfg_flr_done.value) & bit:
+                break
+        self._flr &= ~bit
+        self.cfg_flr_in_process.value = self._flr
+        self._flr_done_events[function.function_num].set()
+
+    async def wait_flr(self, function: int) -> None:
+        """Wait until the next function level reset of ``function`` is complete."""
+        event = self._flr_done_events[function]
+        await event.wait()
+        event.clear()
+
+    def _end_request(self, tag: int, code: ErrorCode) -> None:
+        """Give up on an outstanding request: an RC descriptor without data (PG213)."""
+        request = self.active_request[tag]
+        self.active_request[tag] = None
+        tlp = Tlp_us(Tlp.create_completion_for_tlp(request, PcieId(0, 0, 0), False, CplStatus.SC))
+        tlp.error_code = code
+        tlp.request_completed = True
+        self.rx_buf_cplh_fc_count += 1
+        self.rx_buf_cpld_fc_count += 1
+        self.rc_queue.put_nowait(tlp)
+
+    async def _run_completion_timeout(self):
+        """Looks four times within the time-out; a request is given up at its fifth sight."""
+        sights: dict[int, tuple[Tlp, int]] = {}
+        while True:
+            await Timer((self.completion_timeout_ns or 4000) / 4, "ns", round_mode="ceil")
+            if self.completion_timeout_ns is None:
+                sights.clear()
+                continue
+            for tag, request in enumerate(self.active_request):
+                if request is None:
+                    sights.pop(tag, None)
+                    continue
+                seen, count = sights.get(tag, (request, 0))
+                sights[tag] = (request, count + 1 if seen is request else 1)
+                if sights[tag][1] == 5:
+                    self._end_request(tag, ErrorCode.TIMEOUT)
+                    del sights[tag]
+
+    # TLPs
+
+    async def upstream_recv(self, tlp):
+        if tlp.fmt_type in _MEMORY or tlp.fmt_type in _ATOMICS:
+            await self._receive_request(tlp)
+        else:
+            await super().upstream_recv(tlp)
+
+    async def _receive_request(self, tlp: Tlp) -> None:
+        for function in self.functions:
+            match = function.match_bar(tlp.address)
+            if match:
+                break
+        else:
+            tlp.release_fc()
+            if tlp.fmt_type not in _WRITES:
+                await self.upstream_send(
+                    Tlp.create_ur_completion_for_tlp(tlp, PcieId(self.bus_num, 0, 0))
+                )
+            return
+        tlp.release_fc()
+        if tlp.ep:
+            self.report(LocalError.AXI4ST_CQ_EP_DROP)
+            return
+        request = Tlp_us(tlp)
+        request.bar_id = match[0]
+        request.bar_aperture = (function.identity.bar_sizes[match[0]] - 1).bit_length()
+        request.completer_id = function.pcie_id
+        self.cq_queue.put_nowait(request)
+
+    def report(self, error: LocalError) -> None:
+        """Report a local error on ``cfg_local_error_out``."""
+        self.local_errors.append(error)
+        self.local_error.put_nowait(error)
+        self.status_changed.set()
+
+    async def _run_rq_logic(self):
+        while True:
+            tlp = Tlp_us.unpack_us_rq(await self.rq_sink.recv(), self.enable_parity)
+            if tlp.discontinue:
+                continue
+            if not tlp.requester_id_enable:
+                tlp.requester_id = tlp.requester_id._replace(bus=self.bus_num)
+            if self.on_request:
+                self.on_request(tlp, self.cycle())
+            function = self.functions[tlp.requester_id.function]
+            if tlp.is_nonposted():
+                extended = self.functions[0].pcie_cap.extended_tag_field_enable
+                assert tlp.tag < (256 if extended else 32), "tag out of range"
+                assert not self.active_request[tlp.tag], "active tag reused"
+                self.active_request[tlp.tag] = tlp
+                if not function.bus_master_enable:
+                    self._end_request(tlp.tag, ErrorCode.BAD_STATUS)
+                    continue
+            elif not function.bus_master_enable:
+                self.log.warning("bus mastering disabled, dropping TLP: %r", tlp)
+                continue
+            await self.send(Tlp(tlp))
+            self.rq_seq_num.put_nowait(tlp.seq_num)
+
+    def cycle(self) -> int:
+        """Clock cycles since the start of the simulation."""
+        return round(get_sim_time("ns") / self.period_ns)
+
+    # The rest of the library's per-cycle coroutines, driven on change
+
+    async def _run_cq_logic(self):
+        while True:
+            await self.cq_source.send((await self.cq_queue.get()).pack_us_cq())
+
+    async def _run_rq_seq_num_logic(self):
+        edge = RisingEdge(self.user_clk)
+        channels = [
+            (self.pcie_rq_seq_num0, self.pcie_rq_seq_num_vld0),
+            (self.pcie_rq_seq_num1, self.pcie_rq_seq_num_vld1),
+        ]
+        channels = [pair for pair in channels if pair[0] is not None]
+        while True:
+            numbers = [await self.rq_seq_num.get()]
+            if not channels:
+                continue
+            await edge
+            while numbers:
+                while len(numbers) < len(channels) and not self.rq_seq_num.empty():
+                    numbers.append(self.rq_seq_num.get_nowait())
+                for index, (number, valid) in enumerate(channels):
+                    valid.value = index < len(numbers)
+                    if index < len(numbers):
+                        number.value = numbers[index]
+                await edge
+                numbers = [] if self.rq_seq_num.empty() else [self.rq_seq_num.get_nowait()]
+            for _, valid in channels:
+                valid.value = 0
+
+    async def _run_cfg_ctrl_logic(self):
+        self.config_space_enable = True
+
+    async def _run_cfg_int_logic(self):
+        """MSI-X messages are our own memory writes; the enables go with the status."""
+
+    async def _run_cfg_status_logic(self):
+        edge = RisingEdge(self.user_clk)
+        while True:
+            await edge
+            self._drive_status()
+            if not self.local_error.empty():
+                self._drive_local_error(self.local_error.get_nowait())
+                await edge
+                self._drive_local_error(None)
+                continue
+            self.status_changed.clear()
+            await self.status_changed.wait()
+
+    def _drive_local_error(self, error: LocalError | None) -> None:
+        if self.cfg_local_error_valid is not None:
+            self.cfg_local_error_valid.value = error is not None
+            self.cfg_local_error_out.value = error or 0
+
+    def _drive_status(self) -> None:
+        status = enable = mask = 0
+        for index, function in enumerate(self.functions):
+            status |= function.io_space_enable << 4 * index
+            status |= function.memory_space_enable << 4 * index + 1
+            status |= function.bus_master_enable << 4 * index + 2
+            status |= function.interrupt_disable << 4 * index + 3
+            enable |= function.msix_cap.msix_enable << index
+            mask |= function.msix_cap.msix_function_mask << index
+        values = {
+            self.user_lnk_up: 1,
+            self.cfg_max_payload: self.functions[0].pcie_cap.max_payload_size & 3,
+            self.cfg_max_read_req: self.functions[0].pcie_cap.max_read_request_size,
+            self.cfg_function_status: status,
+            self.cfg_interrupt_msix_enable: enable,
+            self.cfg_interrupt_msix_mask: mask,
+        }
+        for signal, value in values.items():
+            if signal is not None:
+                signal.value = value
