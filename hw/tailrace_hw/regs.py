@@ -13,9 +13,10 @@ from systemrdl import RDLCompileError, RDLCompiler
 from systemrdl.node import AddrmapNode, FieldNode, RegNode
 from systemrdl.rdltypes import OnWriteType
 
-__all__ = ["Field", "Register", "RegisterError", "RegisterMap", "compile_rdl", "load", "sources"]
+__all__ = ["GATEWARE", "Field", "Register", "RegisterError", "RegisterMap", "compile_rdl", "load", "sources"]
 
-_HERE = Path(__file__).resolve().parent
+#: Root of the gateware package; names of descriptions are relative to it.
+GATEWARE = Path(__file__).resolve().parent
 
 
 class RegisterError(ValueError):
@@ -106,7 +107,7 @@ class RegisterMap:
 
 def sources() -> list[Path]:
     """All register descriptions of the gateware."""
-    return sorted(_HERE.rglob("*.rdl"))
+    return sorted(GATEWARE.rglob("*.rdl"))
 
 
 def compile_rdl(path: Path) -> AddrmapNode:
@@ -167,7 +168,7 @@ def load(name: str) -> RegisterMap:
     ----------
     name : path of the description below ``tailrace_hw``, for example ``"mgmt/regs.rdl"``
     """
-    top = compile_rdl(_HERE / name)
+    top = compile_rdl(GATEWARE / name)
     registers = []
     for node in top.children(unroll=False):
         if not isinstance(node, RegNode):

@@ -28,7 +28,7 @@ addrmap bank {
 @pytest.fixture
 def bank(tmp_path, monkeypatch):
     (tmp_path / "bank.rdl").write_text(RDL)
-    monkeypatch.setattr(regs, "_HERE", tmp_path)
+    monkeypatch.setattr(regs, "GATEWARE", tmp_path)
     regs.load.cache_clear()
     yield CsrBank(regs.load("bank.rdl"))
     regs.load.cache_clear()

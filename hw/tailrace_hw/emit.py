@@ -1,0 +1,74 @@
+"""Configuration to Verilog, filelist, waivers and the headers that go with them."""
+
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+from amaranth.back import verilog
+
+from tailrace_hw.config import Config
+from tailrace_hw.top import Tailrace
+
+__all__ = ["NAME", "WAIVERS", "verilog_text", "write_verilog"]
+
+#: Name of the Verilog top module and stem of the files.
+NAME = "tailrace"
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+#: What Verilator's ``-Wall`` says of every Verilog that Yosys writes, and why it is harmless.
+WAIVERS = {
+    "DECLFILENAME": "all modules are in one file",
+    "UNUSEDSIGNAL": "members of a struct that a module does not use stay in its ports",
+    "UNUSEDPARAM": "Yosys keeps parameters it has already applied",
+    "WIDTHEXPAND": "Yosys relies on Verilog's zero extension, as the language defines it",
+    "WIDTHTRUNC": "Yosys relies on Verilog's truncation in assignments",
+    "CASEINCOMPLETE": "Yosys sets the default before the case",
+    "PROCASSINIT": "registers have initial values, as FPGAs offer",
+}
+
+
+def verilog_text(config: Config) -> str:
+    """Verilog of the whole device: the same text for the same configuration and sources."""
+    return verilog.convert(
+        Tailrace(config), name=NAME, emit_src=False, strip_internal_attrs=True
+    )
+
+
+def _waiver_file() -> str:
+    lines = ["`verilator_config", "// Each line: what -Wall says of all Verilog written by Yosys."]
+    for rule, reason in WAIVERS.items():
+        lines += [f"// {reason}", f"lint_off -rule {rule}"]
+    return "\n".join(lines) + "\n"
+
+
+def write_verilog(config: Config, directory: Path) -> list[Path]:
+    """Write the device as Verilog with what is needed to use it.
+
+    Returns
+    -------
+    Paths of the written files: the Verilog, a filelist for ``-f``, Verilator's waivers, a note of
+    the configuration, and the C headers of the registers.
+
+    Raises
+    ------
+    OSError
+        The directory can't be written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    text = {
+        f"{NAME}.v": verilog_text(config),
+        f"{NAME}.f": f"{NAME}.v\n",
+        f"{NAME}.vlt": _waiver_file(),
+        f"{NAME}.txt": (
+            f"Tailrace {version('tailrace')}, configuration {config.hash()}\n{config}\n"
+        ),
+    }
+    paths = []
+    for name, content in text.items():
+        path = directory / name
+        path.write_text(content)
+        paths.append(path)
+    for header in sorted((_ROOT / "sw" / "include").glob("*.h")):
+        paths.append(Path(shutil.copy(header, directory)))
+    return paths

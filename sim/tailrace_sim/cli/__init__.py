@@ -1,0 +1,1 @@
+"""Verbs of the `tailrace` command that need the gateware or the simulator."""

@@ -1,0 +1,75 @@
+"""``./tailrace verilog`` and ``./tailrace regs``: what is generated from the gateware."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tailrace.cli.errors import UserError
+from tailrace_hw import regs_export
+from tailrace_hw.config import Config, ConfigError
+from tailrace_hw.emit import write_verilog
+
+__all__ = ["ConfigOption", "WidthOption", "load_config", "regs", "verilog"]
+
+WidthOption = Annotated[
+    int | None,
+    typer.Option("--width", metavar="BITS", help="Datapath width: 64, 128, 256, 512 or 1024."),
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Configuration, TOML.")
+]
+
+
+def load_config(path: Path | None, width: int | None) -> Config:
+    """Configuration from the options that verbs share.
+
+    Raises
+    ------
+    UserError
+        It can't be read or can't be built.
+    """
+    overrides = {} if width is None else {"width": width}
+    try:
+        return Config(**overrides) if path is None else Config.from_toml(path, **overrides)
+    except ConfigError as error:
+        raise UserError(str(error)) from error
+
+
+def verilog(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Where to write.")
+    ] = Path("out/verilog"),
+    width: WidthOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Generate the Verilog of the device with its filelist."""
+    console = Console(stderr=True)
+    settings = load_config(config, width)
+    try:
+        with console.status("elaborating the device"):
+            files = write_verilog(settings, output)
+    except OSError as error:
+        raise UserError(f"{output}: {error.strerror}") from error
+    for path in files:
+        print(path)
+
+
+def regs(
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say what is out of date; exit code 1 if any.")
+    ] = False,
+) -> None:
+    """Generate driver constants, C headers and register pages from SystemRDL."""
+    if check:
+        stale = regs_export.stale()
+        if stale:
+            names = ", ".join(str(path) for path in stale)
+            raise UserError(f"out of date: {names}; run: ./tailrace regs")
+        print("register files are up to date")
+        return
+    changed = regs_export.write()
+    for path in changed:
+        print(path)
+    print(f"{len(changed)} files changed")
