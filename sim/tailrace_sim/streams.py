@@ -41,33 +41,44 @@ async def send(
         ctx.set(stream.valid, 0)
 
 
-async def _items(ctx, stream, rng: Random | None, stall: float, domain: str):
-    """Items as they are taken, for ever. A stream that breaks the hold rule fails here."""
-    waiting = None
-    while True:
-        ready = not (stall and rng.random() < stall)
-        ctx.set(stream.ready, ready)
-        _, reset, valid, payload = await ctx.tick(domain).sample(stream.valid, stream.payload)
-        if reset:
-            waiting = None
-            continue
-        assert waiting is None or valid, f"valid fell before the item was taken: {waiting}"
-        assert waiting is None or payload == waiting, f"{waiting} became {payload} while waiting"
-        waiting = payload if valid and not ready else None
-        if valid and ready:
-            yield payload
+class _Sink:
+    """Takes items one by one. A stream that breaks the hold rule fails here."""
+
+    def __init__(self, ctx, stream, rng: Random | None, stall: float, domain: str):
+        self._ctx = ctx
+        self._stream = stream
+        self._rng = rng
+        self._stall = stall
+        self._domain = domain
+        self._waiting: Any = None
+
+    async def take(self):
+        """Wait for the next item, ready at random; returns in the cycle after it was taken."""
+        stream = self._stream
+        while True:
+            ready = not (self._stall and self._rng.random() < self._stall)
+            self._ctx.set(stream.ready, ready)
+            _, reset, valid, payload = await self._ctx.tick(self._domain).sample(
+                stream.valid, stream.payload
+            )
+            self._check(reset, valid, payload)
+            self._waiting = payload if valid and not ready and not reset else None
+            if valid and ready and not reset:
+                return payload
+
+    def _check(self, reset, valid, payload) -> None:
+        waiting = self._waiting
+        if waiting is not None and not reset:
+            assert valid, f"valid fell before the item was taken: {waiting}"
+            assert payload == waiting, f"{waiting} became {payload} while waiting"
 
 
 async def receive(
     ctx, stream, count: int, rng: Random | None = None, stall: float = 0.0, domain="sync"
 ) -> list:
     """Take ``count`` items; ``ready`` is set or not at random, whether or not one is offered."""
-    taken: list = []
-    if count:
-        async for item in _items(ctx, stream, rng, stall, domain):
-            taken.append(item)
-            if len(taken) == count:
-                break
+    sink = _Sink(ctx, stream, rng, stall, domain)
+    taken = [await sink.take() for _ in range(count)]
     ctx.set(stream.ready, 0)
     return taken
 
@@ -132,12 +143,10 @@ async def receive_packets(
     ctx, stream, count: int, rng: Random | None = None, stall: float = 0.0, domain="sync"
 ) -> list[Packet]:
     """Take beats until ``count`` packets are complete."""
+    sink = _Sink(ctx, stream, rng, stall, domain)
     beats: list = []
-    if count:
-        async for beat in _items(ctx, stream, rng, stall, domain):
-            beats.append(beat)
-            count -= beat.last
-            if not count:
-                break
+    while count:
+        beats.append(await sink.take())
+        count -= beats[-1].last
     ctx.set(stream.ready, 0)
     return from_beats(beats)

@@ -1,8 +1,10 @@
 """First-in first-out queues of stream items, in one clock domain and between two."""
 
-from amaranth.hdl import Module, Mux, Shape, Signal
-from amaranth.lib import fifo, memory, stream, wiring
+from amaranth.hdl import Module, Mux, ResetSignal, Signal
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.cdc import AsyncFFSynchronizer, FFSynchronizer
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 __all__ = ["AsyncFifo", "SyncFifo"]
 
@@ -92,20 +94,21 @@ class SyncFifo(wiring.Component):
 class AsyncFifo(wiring.Component):
     """Queue between two clock domains, with Gray-coded pointers.
 
-    One item a cycle of the slower side once ``depth`` covers the crossing (16 is enough for any
-    ratio of clocks); latency about 2 cycles of ``i_domain`` and 4 of ``o_domain``. Order kept,
-    nothing dropped: ``i.ready`` falls when it is full. The payload crosses in a memory that maps
-    to block RAM.
+    One item a cycle of the slower side from a depth of 16 on, whatever the ratio of the clocks.
+    Latency: 2 cycles of ``i_domain``, then 3 to 4 of ``o_domain``. Order kept, nothing dropped:
+    ``i.ready`` falls when it is full. The payload crosses in a memory that maps to block RAM.
 
-    Reset: the reset of ``i_domain`` empties the queue on both sides, whatever the state of
-    ``o_domain``. A reset of ``o_domain`` loses the item on the output.
+    Reset: a reset of either domain empties the queue on both sides; what it held is lost, in the
+    middle of a packet too, so whoever resets one side restarts the framing of the other.
+    ``i.ready`` and ``o.valid`` are 0 from the reset on until both sides have seen it, in whatever
+    order the domains leave it, and as long as one of the two clocks stands still.
 
     Parameters
     ----------
     shape : shape-like
         Payload of both streams.
     depth : :class:`int`
-        Items, rounded up to a power of two plus one.
+        Items, a power of two, at least 4. One more is held in the output register.
     i_domain, o_domain : :class:`str`
         Clock domains of the two sides.
 
@@ -116,8 +119,8 @@ class AsyncFifo(wiring.Component):
     """
 
     def __init__(self, shape, depth: int, *, i_domain: str, o_domain: str):
-        if depth < 2:
-            raise ValueError(f"depth must be at least 2, not {depth}")
+        if depth < 4 or depth & (depth - 1):
+            raise ValueError(f"depth must be a power of two and at least 4, not {depth}")
         self._shape = shape
         self._depth = depth
         self._i_domain = i_domain
@@ -126,18 +129,92 @@ class AsyncFifo(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = fifo.AsyncFIFOBuffered(
-            width=Shape.cast(self._shape).width,
-            depth=self._depth,
-            w_domain=self._i_domain,
-            r_domain=self._o_domain,
+        m.submodules.storage = storage = memory.Memory(
+            shape=self._shape, depth=self._depth, init=[]
+        )
+        # Pointers count modulo 2 * depth, so that full and empty differ. The registers that cross
+        # are Gray-coded: one bit changes at a time, so a sample is the old or the new value.
+        bits = exact_log2(self._depth) + 1
+        written_gray = Signal(bits)
+        fetched_gray = Signal(bits)
+        i_clear, o_clear = self._clears(m)
+        self._write_side(m, storage, written_gray, fetched_gray, i_clear)
+        self._read_side(m, storage, written_gray, fetched_gray, o_clear)
+        return m
+
+    def _clears(self, m):
+        """A reset of either domain as a level in each, such that neither side can see a pointer of
+        the other that has not been cleared yet.
+
+        Both levels rise at once. The read side's falls after the write side's; the write side does
+        not start before it has seen the read side's fall.
+        """
+        any_reset = Signal()
+        i_clear = Signal()
+        o_clear = Signal()
+        o_clear_seen = Signal()
+        m.d.comb += any_reset.eq(
+            ResetSignal(self._i_domain, allow_reset_less=True)
+            | ResetSignal(self._o_domain, allow_reset_less=True)
+        )
+        # Four stages: i_clear must last until o_clear has come through its synchroniser.
+        m.submodules.i_clear = AsyncFFSynchronizer(
+            any_reset, i_clear, o_domain=self._i_domain, stages=4
+        )
+        m.submodules.o_clear = AsyncFFSynchronizer(
+            any_reset | i_clear, o_clear, o_domain=self._o_domain
+        )
+        m.submodules.o_clear_seen = FFSynchronizer(
+            o_clear, o_clear_seen, o_domain=self._i_domain, init=1
+        )
+        return i_clear | o_clear_seen, o_clear
+
+    def _write_side(self, m, storage, written_gray, fetched_gray, clear):
+        bits = len(written_gray)
+        port = storage.write_port(domain=self._i_domain)
+        written = Signal(bits)
+        next_written = Signal(bits)
+        fetched_seen = Signal(bits)
+        full = Signal()
+        m.submodules.fetched_seen = FFSynchronizer(
+            fetched_gray, fetched_seen, o_domain=self._i_domain
         )
         m.d.comb += [
-            queue.w_data.eq(self.i.payload),
-            queue.w_en.eq(self.i.valid),
-            self.i.ready.eq(queue.w_rdy),
-            self.o.payload.eq(queue.r_data),
-            self.o.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.o.ready),
+            # Gray codes half the circle apart differ in just their two top bits.
+            full.eq((written_gray ^ fetched_seen) == 0b11 << (bits - 2)),
+            self.i.ready.eq(~full & ~clear),
+            port.addr.eq(written[:-1]),
+            port.data.eq(self.i.payload),
+            port.en.eq(self.i.valid & self.i.ready),
+            next_written.eq(Mux(clear, 0, written + port.en)),
         ]
-        return m
+        m.d[self._i_domain] += [
+            written.eq(next_written),
+            written_gray.eq(next_written ^ (next_written >> 1)),
+        ]
+
+    def _read_side(self, m, storage, written_gray, fetched_gray, clear):
+        bits = len(written_gray)
+        port = storage.read_port(domain=self._o_domain)
+        fetched = Signal(bits)
+        next_fetched = Signal(bits)
+        written_seen = Signal(bits)
+        offered = Signal()
+        m.submodules.written_seen = FFSynchronizer(
+            written_gray, written_seen, o_domain=self._o_domain
+        )
+        m.d.comb += [
+            port.addr.eq(fetched[:-1]),
+            port.en.eq((written_seen != fetched_gray) & (~offered | self.o.ready) & ~clear),
+            next_fetched.eq(Mux(clear, 0, fetched + port.en)),
+            self.o.valid.eq(offered & ~clear),
+            self.o.payload.eq(port.data),
+        ]
+        m.d[self._o_domain] += [
+            fetched.eq(next_fetched),
+            fetched_gray.eq(next_fetched ^ (next_fetched >> 1)),
+        ]
+        with m.If(port.en):
+            m.d[self._o_domain] += offered.eq(1)
+        with m.Elif(self.o.ready | clear):
+            m.d[self._o_domain] += offered.eq(0)
