@@ -13,7 +13,16 @@ from systemrdl import RDLCompileError, RDLCompiler
 from systemrdl.node import AddrmapNode, FieldNode, RegNode
 from systemrdl.rdltypes import OnWriteType
 
-__all__ = ["GATEWARE", "Field", "Register", "RegisterError", "RegisterMap", "compile_rdl", "load", "sources"]
+__all__ = [
+    "GATEWARE",
+    "Field",
+    "Register",
+    "RegisterError",
+    "RegisterMap",
+    "compile_rdl",
+    "load",
+    "sources",
+]
 
 #: Root of the gateware package; names of descriptions are relative to it.
 GATEWARE = Path(__file__).resolve().parent

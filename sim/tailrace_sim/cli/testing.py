@@ -11,7 +11,7 @@ import typer
 from tailrace.cli.errors import UserError
 from tailrace_sim.build import repository
 
-__all__ = ["test"]
+__all__ = ["run_tests"]
 
 
 def _resolve(what: str) -> str:
@@ -25,7 +25,7 @@ def _resolve(what: str) -> str:
     raise UserError(f"no test path or block {what}; blocks are {', '.join(blocks)}")
 
 
-def test(
+def run_tests(
     what: Annotated[
         list[str] | None, typer.Argument(metavar="[PATH|BLOCK]...", help="Default: everything.")
     ] = None,
