@@ -1,0 +1,170 @@
+"""``./tailrace demo``: frames from the wire to host memory and back, through the whole device."""
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tailrace.cli.errors import UserError
+from tailrace_hw.config import Config
+from tailrace_sim import traffic
+from tailrace_sim.build import BuildError, Model, build_root, repository
+from tailrace_sim.cli.generate import ConfigOption, WidthOption, load_config
+from tailrace_sim.demo_report import Outcome, summary_rows, write_report
+from tailrace_sim.device import build_device
+from tailrace_sim.models.pcap import PcapError, read_frames, write_pcap
+from tailrace_sim.run import SimulationError, pick_seed, run
+
+__all__ = ["demo"]
+
+#: The default input: a Linux interface coming up, ARP and pings, captured on the wire.
+DEFAULT_CAPTURE = Path("tests/data/arp_ping_virtio.pcap")
+_SIZE_HELP = f"Bytes of each generated frame, {traffic.MIN_SIZE} to {traffic.MAX_SIZE}."
+
+
+def _load(pcap: Path | None, frames: int | None, size: int | None, seed: int) -> list[bytes]:
+    """Input frames from a capture or a generator, whichever was asked for."""
+    if pcap is not None and (frames is not None or size is not None):
+        raise UserError("--pcap and --frames/--size exclude each other; give one of them")
+    if frames is None and size is None:
+        source = pcap or repository() / DEFAULT_CAPTURE
+        try:
+            return [frame.data for frame in read_frames(source)]
+        except PcapError as error:
+            raise UserError(str(error)) from error
+    if size is not None and not traffic.MIN_SIZE <= size <= traffic.MAX_SIZE:
+        raise UserError(
+            f"--size must be {traffic.MIN_SIZE} to {traffic.MAX_SIZE} bytes, not {size}"
+        )
+    return traffic.generate(frames or 500, size, seed)
+
+
+def _check_fit(inputs: list[bytes], config: Config) -> None:
+    """Refuse frames that the configured device would drop, before hours are spent on them."""
+    longest, shortest = max(map(len, inputs)), min(map(len, inputs))
+    if longest > config.virtio_net.max_frame:
+        raise UserError(
+            f"the input has a frame of {longest} bytes, this device takes "
+            f"{config.virtio_net.max_frame}; raise virtio_net.mtu with --config"
+        )
+    if shortest < config.port.min_length:
+        raise UserError(
+            f"the input has a frame of {shortest} bytes, this device drops those below "
+            f"{config.port.min_length}; leave it out of the capture"
+        )
+
+
+def _build(config: Config, waves: bool, console: Console) -> Model:
+    start = time.monotonic()
+    with console.status("building the device (Verilog, then Verilator; about two minutes once)"):
+        try:
+            model = build_device(config, waves=waves)
+        except BuildError as error:
+            raise UserError(str(error)) from error
+    console.print(f"device ready after {time.monotonic() - start:.1f} s: {model.path}")
+    return model
+
+
+def _follow(path: Path, progress: Progress, task: Any, finished: threading.Event) -> None:
+    """Move the bar as the simulation writes how many frames are back."""
+    while not finished.wait(0.2):
+        try:
+            progress.update(task, completed=int(path.read_text()))
+        except (OSError, ValueError):
+            continue
+
+
+def _simulate(
+    model: Model, inputs: list[bytes], settings: dict[str, Any], seed: int, console: Console
+) -> tuple[Outcome, Path]:
+    work = build_root() / "run" / "demo"
+    work.mkdir(parents=True, exist_ok=True)
+    traffic.save_frames(work / "input.txt", inputs)
+    marker = work / "progress"
+    marker.unlink(missing_ok=True)
+    finished = threading.Event()
+    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=len(inputs))
+        follower = threading.Thread(target=_follow, args=(marker, progress, task, finished))
+        follower.start()
+        try:
+            result = run(
+                model,
+                "tailrace_sim.demo_run",
+                name="demo",
+                tests=["demo"],
+                parameters={**settings, "work": str(work)},
+                seed=seed,
+            )
+        except SimulationError as error:
+            raise UserError(str(error)) from error
+        finally:
+            finished.set()
+            follower.join()
+        progress.update(task, completed=len(inputs))
+    values = json.loads((work / "outcome.json").read_text())
+    outputs = traffic.load_frames(work / "output.txt")
+    return Outcome(inputs=inputs, outputs=outputs, **values), result.directory
+
+
+def demo(
+    pcap: Annotated[
+        Path | None, typer.Option("--pcap", metavar="FILE", help="Replay this pcap or pcapng.")
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=1, help="Generate this many frames instead.")
+    ] = None,
+    size: Annotated[int | None, typer.Option("--size", help=_SIZE_HELP)] = None,
+    ring: Annotated[
+        str, typer.Option("--ring", help="Virtqueue format: packed or split.")
+    ] = "packed",
+    width: WidthOption = None,
+    config: ConfigOption = None,
+    waves: Annotated[bool, typer.Option("--waves", help="Leave an FST file.")] = False,
+    seed: Annotated[int | None, typer.Option("--seed", help="Replay a run.")] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Where results go.")
+    ] = Path("out/demo"),
+) -> None:
+    """Replay a capture through the device: wire, host memory, and back to the wire."""
+    if ring not in ("packed", "split"):
+        raise UserError(f"--ring must be packed or split, not {ring}")
+    console = Console()
+    settings = load_config(config, width)
+    seed = pick_seed() if seed is None else seed
+    inputs = _load(pcap, frames, size, seed)
+    _check_fit(inputs, settings)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{output}: {error.strerror}") from error
+    model = _build(settings, waves, console)
+    parameters = {
+        "ring": ring,
+        "width": settings.width,
+        "pcie_width": settings.pcie_width,
+        "queue_pairs": settings.virtio_net.queue_pairs,
+    }
+    outcome, directory = _simulate(model, inputs, parameters, seed, console)
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    rows = summary_rows(outcome, settings)
+    for name, value in rows:
+        table.add_row(name, value)
+    console.print(table)
+    write_pcap(output / "output.pcap", outcome.outputs)
+    write_report(output / "report.html", outcome, settings, rows)
+    console.print(f"{output / 'output.pcap'}, {output / 'report.html'}, seed {seed}")
+    if waves:
+        console.print(f"waves: {directory / 'waves.fst'}")
+    difference = outcome.difference()
+    if difference:
+        raise UserError(f"output differs from input: {difference}; replay with --seed {seed}")
+    console.print(f"all {len(inputs)} frames came back identical")

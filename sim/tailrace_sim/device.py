@@ -1,0 +1,20 @@
+"""The whole device as a Verilator model."""
+
+from tailrace_hw.config import Config
+from tailrace_hw.emit import NAME
+from tailrace_hw.top import Tailrace
+from tailrace_sim.build import Model, build, emit
+
+__all__ = ["build_device"]
+
+
+def build_device(config: Config, *, waves: bool = False) -> Model:
+    """Verilog and model of the device of a configuration, both from the cache if they are there.
+
+    Raises
+    ------
+    BuildError
+        A tool is missing or failed.
+    """
+    source = emit(lambda: Tailrace(config), NAME, config)
+    return build(source, NAME, waves=waves)
