@@ -44,7 +44,7 @@ async def access(ctx, bank, address, data=None, strobe=0xF, stall=0):
     ctx.set(bus.request.valid, 0)
     await ctx.tick().repeat(stall + 1)
     ctx.set(bus.response.ready, 1)
-    payload, = await ctx.tick().sample(bus.response.payload).until(bus.response.valid)
+    (payload,) = await ctx.tick().sample(bus.response.payload).until(bus.response.valid)
     ctx.set(bus.response.ready, 0)
     return payload.data, payload.error
 

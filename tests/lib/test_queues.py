@@ -1,6 +1,7 @@
 """Everything with one input and one output that changes nothing: stages and queues."""
 
 import pytest
+
 from tailrace_hw.lib.fifo import AsyncFifo, SyncFifo
 from tailrace_hw.lib.packet import beat_layout
 from tailrace_hw.lib.stage import RegisterStage, SkidStage
