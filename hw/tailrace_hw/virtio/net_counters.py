@@ -1,0 +1,64 @@
+"""The counters of a network function as registers of the management function."""
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from tailrace_hw import regs
+from tailrace_hw.lib.csr import CsrSignature
+from tailrace_hw.lib.csr_bank import CsrBank
+from tailrace_hw.virtio.net_types import ReceiveCounters, TransmitCounters
+
+__all__ = ["ADDRESS_WIDTH", "NetCounters"]
+
+#: Bits of an address in the block.
+ADDRESS_WIDTH = 7
+
+#: Register of each event.
+_RECEIVE = {
+    "delivered": "rx_frames",
+    "bytes": "rx_bytes",
+    "overflow": "rx_drop_overflow",
+    "marked": "rx_drop_marked",
+    "not_ready": "rx_drop_not_ready",
+    "no_buffer": "rx_drop_no_buffer",
+    "too_long": "rx_drop_too_long",
+    "bad_direction": "rx_drop_bad_direction",
+    "fault": "rx_drop_fault",
+}
+_TRANSMIT = {
+    "sent": "tx_frames",
+    "bytes": "tx_bytes",
+    "bad_chain": "tx_drop_bad_chain",
+    "bad_header": "tx_drop_bad_header",
+    "fault": "tx_drop_fault",
+    "flushed": "tx_drop_flushed",
+}
+
+
+class NetCounters(wiring.Component):
+    """Registers of ``net_regs.rdl``.
+
+    An event is in its register 2 cycles after its pulse.
+
+    Members
+    -------
+    bus : ``In(CsrSignature(ADDRESS_WIDTH))``
+    receive : In(ReceiveCounters), transmit : In(TransmitCounters)
+    """
+
+    bus: In(CsrSignature(ADDRESS_WIDTH))
+    receive: In(ReceiveCounters())
+    transmit: In(TransmitCounters())
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.bank = bank = CsrBank(
+            regs.load("virtio/net_regs.rdl"), address_width=ADDRESS_WIDTH
+        )
+        wiring.connect(m, wiring.flipped(self.bus), bank.bus)
+        for events, registers in ((self.receive, _RECEIVE), (self.transmit, _TRANSMIT)):
+            for event, register in registers.items():
+                # Registered here, because the events come from far away.
+                m.d.sync += getattr(bank, register).value.eq(getattr(events, event))
+        return m
