@@ -34,6 +34,8 @@ class ErrorCode(enum.Enum, shape=8):
     DMA_UNEXPECTED_COMPLETION = 0x07
     COMPLETER_UNSUPPORTED = 0x08
     COMPLETER_POISONED = 0x09
+    #: An interrupt for a function or vector that has no MSI-X table entry.
+    MSIX_BAD_VECTOR = 0x0A
     # virtqueues: each of these sets DEVICE_NEEDS_RESET
     QUEUE_INDEX_JUMP = 0x10
     QUEUE_DESCRIPTOR_INDEX = 0x11
