@@ -56,6 +56,8 @@ class ErrorCode(enum.Enum, shape=8):
     NET_TX_BAD_HEADER = 0x23
     NET_RX_NO_BUFFER = 0x24
     NET_RX_TOO_LONG = 0x25
+    #: Control queue: no room for the acknowledgement or no header (5.1.6.5).
+    NET_CTRL_MALFORMED = 0x26
     # MAC
     MAC_RX_RUNT = 0x30
     MAC_RX_OVERSIZE = 0x31
