@@ -14,6 +14,7 @@ __all__ = [
     "RQ_USER",
     "SEQ_NUM_WIDTH",
     "UspConfigExtendSignature",
+    "UspConfigSignature",
     "UspSignature",
     "UspStatus",
 ]
@@ -49,11 +50,47 @@ class UspConfigExtendSignature(wiring.Signature):
         )
 
 
+class UspConfigSignature(wiring.Signature):
+    """The ports of the integrated block beside its TLP interfaces, as the user design drives them.
+
+    Names are those of PG213; ``cfg_ext_x`` is ``cfg_ext.x``.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                # Requester: a sequence number comes back when its request has left.
+                "pcie_rq_seq_num0": In(SEQ_NUM_WIDTH),
+                "pcie_rq_seq_num_vld0": In(1),
+                "pcie_rq_seq_num1": In(SEQ_NUM_WIDTH),
+                "pcie_rq_seq_num_vld1": In(1),
+                # Completer: one more non-posted request may be delivered a cycle.
+                "pcie_cq_np_req": Out(2),
+                "user_lnk_up": In(1),
+                "cfg_max_payload": In(2),
+                "cfg_max_read_req": In(3),
+                "cfg_function_status": In(16),
+                "cfg_local_error_out": In(5),
+                "cfg_local_error_valid": In(1),
+                "cfg_interrupt_msix_enable": In(4),
+                "cfg_interrupt_msix_mask": In(4),
+                "cfg_flr_in_process": In(4),
+                "cfg_flr_done": Out(4),
+                "cfg_config_space_enable": Out(1),
+                "cfg_power_state_change_interrupt": In(1),
+                "cfg_power_state_change_ack": Out(1),
+                "cfg_err_cor_in": Out(1),
+                "cfg_err_uncor_in": Out(1),
+                "cfg_ext": Out(UspConfigExtendSignature()),
+            }
+        )
+
+
 class UspSignature(wiring.Signature):
     """The ports of the integrated block that the gateware uses, as the user design drives them.
 
-    Names are those of PG213 with ``cfg_ext_x`` as ``cfg_ext.x`` (``cfg_ext__x`` in Verilog), and
-    the four TLP interfaces ``rq``, ``rc``, ``cq``, ``cc`` as AXI4-Stream bundles.
+    The four TLP interfaces ``rq``, ``rc``, ``cq``, ``cc`` as AXI4-Stream bundles (``rq__tdata`` in
+    Verilog), and the members of :class:`UspConfigSignature` (``cfg_ext__read_data``).
 
     Parameters
     ----------
@@ -72,27 +109,7 @@ class UspSignature(wiring.Signature):
                 "rc": In(AxisSignature(width, user=RC_USER[width], keep=keep)),
                 "cq": In(AxisSignature(width, user=CQ_USER[width], keep=keep)),
                 "cc": Out(AxisSignature(width, user=CC_USER[width], keep=keep)),
-                # Requester: a sequence number comes back when its request has left.
-                "pcie_rq_seq_num0": In(SEQ_NUM_WIDTH),
-                "pcie_rq_seq_num_vld0": In(1),
-                "pcie_rq_seq_num1": In(SEQ_NUM_WIDTH),
-                "pcie_rq_seq_num_vld1": In(1),
-                # Completer: one more non-posted request may be delivered a cycle.
-                "pcie_cq_np_req": Out(2),
-                "user_lnk_up": In(1),
-                "cfg_max_payload": In(2),
-                "cfg_max_read_req": In(3),
-                "cfg_function_status": In(16),
-                "cfg_interrupt_msix_enable": In(4),
-                "cfg_interrupt_msix_mask": In(4),
-                "cfg_flr_in_process": In(4),
-                "cfg_flr_done": Out(4),
-                "cfg_config_space_enable": Out(1),
-                "cfg_power_state_change_interrupt": In(1),
-                "cfg_power_state_change_ack": Out(1),
-                "cfg_err_cor_in": Out(1),
-                "cfg_err_uncor_in": Out(1),
-                "cfg_ext": Out(UspConfigExtendSignature()),
+                **dict(UspConfigSignature().members),
             }
         )
 

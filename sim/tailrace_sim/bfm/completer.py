@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import cocotb
 from cocotb.triggers import Event, Timer
 from cocotb.utils import get_sim_time
-from cocotbext.pcie.core import PcieId
 from cocotbext.pcie.core.tlp import CplStatus, Tlp
+from cocotbext.pcie.core.utils import PcieId
 
 __all__ = ["FAULTS", "CompletionSettings", "Fault", "HostCompleter"]
 

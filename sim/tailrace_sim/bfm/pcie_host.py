@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 
 import cocotb
 from cocotb.triggers import ClockCycles, Event, RisingEdge, with_timeout
-from cocotbext.pcie.core import PcieId, RootComplex
+from cocotbext.pcie.core import RootComplex
 from cocotbext.pcie.core.tlp import CplStatus, Tlp, TlpType
+from cocotbext.pcie.core.utils import PcieId
 
 from tailrace_hw.pcie.identity import FunctionIdentity
 from tailrace_sim.bfm.completer import Fault, HostCompleter
@@ -123,7 +124,7 @@ class PcieHost:
         dut,
         functions: Sequence[FunctionIdentity],
         *,
-        prefix: str = "",
+        prefix: str = "pcie__",
         memory_size: int = 16 << 20,
         memory_base: int = 0,
         max_payload: int = 256,
@@ -132,7 +133,8 @@ class PcieHost:
         seed: int = 0,
     ):
         for name in ("cocotb.pcie", f"cocotb.{dut._name}"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+            # Enumeration meets many empty slots, each a warning of the library.
+            logging.getLogger(name).setLevel(logging.ERROR)
         self.rng = random.Random(seed)
         self.memory = HostMemory(memory_size, memory_base)
         self.traffic = Traffic()
@@ -146,10 +148,10 @@ class PcieHost:
         self._max_read = max_read
         self.device = TailraceDevice(dut, functions, prefix=prefix)
         self.device.on_request = self._count
-        self.device.log.setLevel(logging.WARNING)
+        self.device.log.setLevel(logging.ERROR)
         self.rc = RootComplex()
         self.rc.max_payload_size = (max_payload // 128).bit_length() - 1
-        self.rc.log.setLevel(logging.WARNING)
+        self.rc.log.setLevel(logging.ERROR)
         self._bridge = self.rc.make_port()
         self._bridge.connect(self.device)
         self._port = self._bridge.downstream_port

@@ -10,16 +10,10 @@ from collections.abc import Callable, Sequence
 import cocotb
 from cocotb.triggers import Event, ReadOnly, RisingEdge, Timer
 from cocotb.utils import get_sim_time
-from cocotbext.pcie.core import PcieId
+from cocotbext.axi import AxiStreamBus
 from cocotbext.pcie.core.tlp import CplStatus, Tlp, TlpType
-from cocotbext.pcie.xilinx.us import (
-    CcBus,
-    CqBus,
-    RcBus,
-    RqBus,
-    UltraScalePlusPcieDevice,
-    UltraScalePlusPcieFunction,
-)
+from cocotbext.pcie.core.utils import PcieId
+from cocotbext.pcie.xilinx.us import UltraScalePlusPcieDevice, UltraScalePlusPcieFunction
 from cocotbext.pcie.xilinx.us.tlp import ErrorCode, Tlp_us
 from cocotbext.pcie.xilinx.us.usp_model import LocalError
 
@@ -126,7 +120,7 @@ class TailraceDevice(UltraScalePlusPcieDevice):
     ----------
     dut : has the ports of ``UspSignature`` under ``prefix``, and ``clk`` and ``rst``
     functions : identities, by function number
-    prefix : of the ports, e.g. ``pcie__``
+    prefix : of the ports: ``pcie__`` for a member ``pcie: Out(UspSignature(...))`` of the top
     max_payload : largest Max_Payload_Size in bytes
     """
 
@@ -135,7 +129,7 @@ class TailraceDevice(UltraScalePlusPcieDevice):
         dut,
         functions: Sequence[FunctionIdentity],
         *,
-        prefix: str = "",
+        prefix: str = "pcie__",
         max_payload: int = 1024,
         rc_straddle: bool = True,
     ):
@@ -151,7 +145,7 @@ class TailraceDevice(UltraScalePlusPcieDevice):
         def port(name):
             return getattr(dut, prefix + name) if hasattr(dut, prefix + name) else None
 
-        rq = RqBus.from_prefix(dut, f"{prefix}rq_")
+        rq = AxiStreamBus.from_prefix(dut, f"{prefix}rq_")
         width = len(rq.tdata)
         names = [
             "pcie_rq_seq_num0", "pcie_rq_seq_num_vld0", "pcie_rq_seq_num1",
@@ -189,9 +183,9 @@ class TailraceDevice(UltraScalePlusPcieDevice):
             user_clk=dut.clk,
             user_reset=dut.rst,
             rq_bus=rq,
-            rc_bus=RcBus.from_prefix(dut, f"{prefix}rc_"),
-            cq_bus=CqBus.from_prefix(dut, f"{prefix}cq_"),
-            cc_bus=CcBus.from_prefix(dut, f"{prefix}cc_"),
+            rc_bus=AxiStreamBus.from_prefix(dut, f"{prefix}rc_"),
+            cq_bus=AxiStreamBus.from_prefix(dut, f"{prefix}cq_"),
+            cc_bus=AxiStreamBus.from_prefix(dut, f"{prefix}cc_"),
             **{name: port(name) for name in names},
             **{f"cfg_ext_{name}": port(f"cfg_ext__{name}") for name in ext},
             **msix,
