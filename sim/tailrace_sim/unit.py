@@ -4,15 +4,19 @@ A test is a table of cases, a pure reference function and one of the functions b
 fails when a testbench hangs, when something is left over, and when nothing was compared.
 """
 
-from collections.abc import Sequence
+import gc
+import re
+import warnings
+from collections.abc import Callable, Sequence
 from random import Random
 
+from amaranth.hdl import ClockDomain, Module, UnusedElaboratable
 from amaranth.sim import Simulator
 
 from tailrace_sim.run import pick_seed
 from tailrace_sim.streams import receive, send
 
-__all__ = ["STALLS", "check_stream", "expect_silence", "seeded", "simulate"]
+__all__ = ["STALLS", "check_refused", "check_stream", "expect_silence", "seeded", "simulate"]
 
 #: (source, sink) probabilities of a stall in a cycle, full rate first.
 STALLS = ((0.0, 0.0), (0.6, 0.0), (0.0, 0.6), (0.4, 0.4))
@@ -26,6 +30,23 @@ def seeded() -> Random:
     seed = pick_seed()
     print(f"seed {seed} (replay: TAILRACE_SEED={seed})")
     return Random(seed)
+
+
+def check_refused(make: Callable[[], object], message: str) -> None:
+    """``make`` must raise a :class:`ValueError` whose text matches ``message``.
+
+    Amaranth warns when a component is never elaborated, as one that was refused never is.
+    """
+    text = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnusedElaboratable)
+        try:
+            make()
+        except ValueError as error:
+            text = str(error)
+        gc.collect()
+    assert text is not None, f"nothing was refused with {message}"
+    assert re.search(message, text), f"{text} does not say {message}"
 
 
 def simulate(
@@ -43,7 +64,8 @@ def simulate(
     testbenches : coroutine functions that take the simulator's context; at least one
     background : coroutine functions that need not return
     cycles : limit in periods of the first domain
-    domains : clock period in seconds of each domain, default ``{"sync": PERIOD}``
+    domains : clock period in seconds of each domain, default ``{"sync": PERIOD}``; a key is a
+        name, or a ``ClockDomain`` whose reset the test wants to drive
 
     Raises
     ------
@@ -51,10 +73,16 @@ def simulate(
         A testbench raised it, or has not returned within ``cycles``.
     """
     assert testbenches, "a simulation without testbenches checks nothing"
-    domains = domains or {"sync": PERIOD}
-    simulator = Simulator(dut)
-    for domain, period in domains.items():
-        simulator.add_clock(period, domain=domain)
+    top = Module()
+    top.submodules.dut = dut
+    periods = {}
+    for domain, period in (domains or {"sync": PERIOD}).items():
+        domain = ClockDomain(domain) if isinstance(domain, str) else domain
+        top.domains += domain
+        periods[domain.name] = period
+    simulator = Simulator(top)
+    for name, period in periods.items():
+        simulator.add_clock(period, domain=name)
     running = [bench.__name__ for bench in testbenches]
 
     def finishing(bench):
@@ -66,7 +94,7 @@ def simulate(
 
     async def watchdog(ctx):
         for _ in range(cycles):
-            await ctx.tick(next(iter(domains)))
+            await ctx.tick(next(iter(periods)))
         raise AssertionError(f"after {cycles} cycles still running: {', '.join(running)}")
 
     for bench in testbenches:
