@@ -172,7 +172,7 @@ CASES = {
     "empty buffers": [Chain(pairs_set(2), cuts=(0, 2, 2), writable=(0, 1))],
     "big acknowledgement": [Chain(pairs_set(2), writable=(64, 64))],
     "longer than needed": [Chain(pairs_set(2) + bytes(100), cuts=(40,))],
-    "data missing": [Chain(pairs_set(2)[:n]) for n in (2, 3)],
+    "data missing": [Chain(pairs_set(2)), *(Chain(pairs_set(3)[:n]) for n in (2, 3))],
     "unknown class": [Chain(bytes([c, 0, 2, 0])) for c in (0, 1, 2, 3, 5, 255)],
     "unknown command": [Chain(bytes([MQ, c, 2, 0])) for c in (1, 2, 255)],
     "no room": [Chain(pairs_set(2), writable=()), Chain(pairs_set(3), writable=(0,))],

@@ -11,7 +11,7 @@ from tailrace_hw.virtio.spec import (
     Feature,
     feature_mask,
 )
-from tailrace_sim.virtio_unit import MAP, READY, Bench
+from tailrace_sim.transport_unit import MAP, READY, Bench
 
 S = DeviceStatus
 ALL = (*NET_FEATURES, *RING_FEATURES)

@@ -4,7 +4,7 @@ import pytest
 
 from tailrace_hw.virtio.interfaces import NO_VECTOR, QueueOp
 from tailrace_hw.virtio.spec import DeviceStatus, Feature
-from tailrace_sim.virtio_unit import READY, Bench
+from tailrace_sim.transport_unit import READY, Bench
 
 S = DeviceStatus
 FEATURES = [Feature.MQ, Feature.CTRL_VQ, Feature.RING_RESET, Feature.STATUS]
