@@ -1,0 +1,182 @@
+"""Captures: read pcap and pcapng, write pcap. Ethernet only.
+
+scapy's readers do the parsing. They stop without a word at a record that is cut off, so that the
+records are walked before, and every file that is no whole capture is refused with one line.
+"""
+
+import gzip
+import io
+import struct
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from scapy.error import Scapy_Exception
+from scapy.utils import RawPcapNgReader, RawPcapReader, RawPcapWriter
+
+__all__ = ["CaptureError", "CapturedFrame", "read_capture", "write_capture"]
+
+_ETHERNET = 1
+_LINK_NAMES = {0: "BSD loopback", 101: "raw IP", 105: "802.11", 113: "Linux cooked", 276: "SLL2"}
+#: Magic numbers as they stand in the file: byte order and, for pcap, nanoseconds.
+_PCAP = {
+    b"\xd4\xc3\xb2\xa1": ("<", False),
+    b"\xa1\xb2\xc3\xd4": (">", False),
+    b"\x4d\x3c\xb2\xa1": ("<", True),
+    b"\xa1\xb2\x3c\x4d": (">", True),
+}
+_PCAPNG = b"\x0a\x0d\x0d\x0a"
+_PCAPNG_ORDER = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
+_GZIP = b"\x1f\x8b"
+_SNAPLEN = 262_144
+_NS = 1_000_000_000
+
+
+class CaptureError(Exception):
+    """A file that is no usable capture; the message is one line."""
+
+
+class CapturedFrame(NamedTuple):
+    """A frame of a capture.
+
+    Attributes
+    ----------
+    data : from the destination address on
+    time_ns : since the epoch
+    """
+
+    data: bytes
+    time_ns: int
+
+
+def read_capture(path: Path | str, *, limit: int | None = None) -> list[CapturedFrame]:
+    """The frames of a pcap or pcapng file (also gzipped), at most ``limit``.
+
+    Raises
+    ------
+    CaptureError
+        Missing, empty, not a capture, cut off, not Ethernet, or without a frame.
+    """
+    path = Path(path)
+    raw = _load(path)
+    magic = raw[:4]
+    try:
+        if magic in _PCAP:
+            _walk_pcap(raw, path)
+            frames = _parse_pcap(raw, path, limit)
+        elif magic == _PCAPNG:
+            _walk_pcapng(raw, path)
+            frames = _parse_pcapng(raw, path, limit)
+        else:
+            raise CaptureError(f"{path} is not a capture: it is neither pcap nor pcapng")
+    except (Scapy_Exception, struct.error, EOFError) as error:
+        raise CaptureError(f"{path} is damaged: {error}") from None
+    if not frames:
+        raise CaptureError(f"{path} has no frame in it")
+    return frames
+
+
+def _load(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise CaptureError(f"{path} does not exist") from None
+    except OSError as error:
+        raise CaptureError(f"{path} cannot be read: {error.strerror}") from None
+    if raw[:2] == _GZIP:
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error):
+            raise CaptureError(f"{path} is damaged: its gzip stream is not whole") from None
+    if not raw:
+        raise CaptureError(f"{path} is empty")
+    return raw
+
+
+def _truncated(path: Path, at: int) -> CaptureError:
+    return CaptureError(f"{path} is cut off in the middle of the record at byte {at}")
+
+
+def _walk_pcap(raw: bytes, path: Path) -> None:
+    """Every record of a pcap file is whole."""
+    order, _ = _PCAP[raw[:4]]
+    if len(raw) < 24:
+        raise CaptureError(f"{path} is cut off in its file header")
+    _check_linktype(struct.unpack_from(order + "I", raw, 20)[0] & 0xFFFF, path)
+    at = 24
+    while at < len(raw):
+        if at + 16 > len(raw):
+            raise _truncated(path, at)
+        length = struct.unpack_from(order + "I", raw, at + 8)[0]
+        if length > _SNAPLEN:
+            raise CaptureError(f"{path} is damaged: a frame of {length} bytes at byte {at}")
+        if at + 16 + length > len(raw):
+            raise _truncated(path, at)
+        at += 16 + length
+
+
+def _walk_pcapng(raw: bytes, path: Path) -> None:
+    """Every block of a pcapng file is whole, in each of its sections."""
+    at, order = 0, "<"
+    while at < len(raw):
+        if at + 12 > len(raw):
+            raise _truncated(path, at)
+        if raw[at : at + 4] == _PCAPNG:
+            found = _PCAPNG_ORDER.get(raw[at + 8 : at + 12])
+            if found is None:
+                raise CaptureError(f"{path} is not a capture: its section has no byte order")
+            order = found
+        length = struct.unpack_from(order + "I", raw, at + 4)[0]
+        if length < 12 or length % 4:
+            raise CaptureError(f"{path} is damaged: a block of {length} bytes at byte {at}")
+        if at + length > len(raw):
+            raise _truncated(path, at)
+        at += length
+
+
+def _check_linktype(linktype: int, path: Path) -> None:
+    if linktype != _ETHERNET:
+        name = _LINK_NAMES.get(linktype, "unknown")
+        raise CaptureError(f"{path} is not an Ethernet capture: link type {linktype} ({name})")
+
+
+def _parse_pcap(raw: bytes, path: Path, limit: int | None) -> list[CapturedFrame]:
+    # A reader's own constructor wants the stream behind the magic.
+    _, nano = _PCAP[raw[:4]]
+    frames: list[CapturedFrame] = []
+    with RawPcapReader(io.BytesIO(raw)) as reader:
+        while limit is None or len(frames) < limit:
+            try:
+                data, meta = reader._read_packet(_SNAPLEN)
+            except EOFError:
+                break
+            fraction = meta.usec if nano else 1000 * meta.usec
+            frames.append(CapturedFrame(bytes(data), meta.sec * _NS + fraction))
+    return frames
+
+
+def _parse_pcapng(raw: bytes, path: Path, limit: int | None) -> list[CapturedFrame]:
+    frames: list[CapturedFrame] = []
+    with RawPcapNgReader(io.BytesIO(raw)) as reader:
+        while limit is None or len(frames) < limit:
+            try:
+                data, meta = reader._read_packet(_SNAPLEN)
+            except EOFError:
+                break
+            _check_linktype(meta.linktype, path)
+            # A simple packet block carries no time.
+            stamp = 0 if meta.tshigh is None else meta.tshigh << 32 | meta.tslow
+            frames.append(CapturedFrame(bytes(data), stamp * _NS // meta.tsresol))
+    return frames
+
+
+def write_capture(path: Path | str, frames: Iterable[CapturedFrame]) -> int:
+    """Write a pcap file with nanosecond times; how many frames."""
+    count = 0
+    with RawPcapWriter(str(path), linktype=_ETHERNET, nano=True, snaplen=_SNAPLEN) as writer:
+        writer.write_header(None)
+        for frame in frames:
+            writer.write_packet(frame.data, sec=frame.time_ns // _NS, usec=frame.time_ns % _NS)
+            count += 1
+    return count

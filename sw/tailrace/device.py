@@ -1,0 +1,190 @@
+"""The whole device as the driver sees it: its management function and its network functions."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tailrace.errors import TailraceError
+from tailrace.host import Host
+from tailrace.pci import PciFunction, scan
+from tailrace.regs import address_map, errors, identity
+from tailrace.regs.codes import ErrorCode, ErrorSource
+from tailrace.virtio import spec
+from tailrace.virtio.net import VirtioNet
+from tailrace.virtio.net_types import NetOptions
+
+__all__ = ["ErrorRecord", "Identity", "Management", "Tailrace"]
+
+_MAGIC = int.from_bytes(b"TLRC", "little")
+_NO_QUEUE = 0xFFFF
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What the identity block says.
+
+    Attributes
+    ----------
+    version : of the register interface: major, minor, patch
+    configuration : first 32 bits of the configuration's SHA-256
+    width : of the datapath in bits
+    ports, functions, queue_pairs : numbers of each
+    clock : of the core, in Hz
+    """
+
+    version: tuple[int, int, int]
+    configuration: int
+    width: int
+    ports: int
+    functions: int
+    queue_pairs: int
+    clock: int
+
+
+@dataclass(frozen=True)
+class ErrorRecord:
+    """An error code that occurred: how often, and its first event."""
+
+    code: ErrorCode
+    count: int
+    source: ErrorSource
+    function: int
+    queue: int | None
+    info: int
+    cycle: int
+
+    def __str__(self) -> str:
+        queue = "" if self.queue is None else f" queue {self.queue}"
+        return (
+            f"{self.code.name} from {self.source.name}, function {self.function}{queue},"
+            f" info 0x{self.info:x}, first at cycle {self.cycle}, {self.count} times"
+        )
+
+
+def _field(value: int, place: tuple[int, int]) -> int:
+    """A register's field from its (lowest bit, width)."""
+    lowest, width = place
+    return value >> lowest & (1 << width) - 1
+
+
+class Management:
+    """The management function's registers.
+
+    Parameters
+    ----------
+    function : PF0, enabled
+    """
+
+    def __init__(self, function: PciFunction):
+        self.function = function
+        self._base = function.bars[address_map.BAR].address
+
+    async def read(self, offset: int) -> int:
+        """32-bit register at an offset in BAR 0."""
+        return await self.function.host.mmio_read(self._base + offset, 4)
+
+    async def write(self, offset: int, value: int) -> None:
+        await self.function.host.mmio_write(self._base + offset, value, 4)
+
+    async def read64(self, offset: int) -> int:
+        """64-bit counter: reading the low half holds the high half."""
+        low = await self.read(offset)
+        return low | await self.read(offset + 4) << 32
+
+    async def identity(self) -> Identity:
+        base = address_map.IDENTITY
+        magic = await self.read(base + identity.MAGIC)
+        if magic != _MAGIC:
+            raise TailraceError(f"{self.function} is no Tailrace: magic is 0x{magic:08x}")
+        version = await self.read(base + identity.VERSION)
+        shape = await self.read(base + identity.SHAPE)
+        return Identity(
+            version=(
+                _field(version, identity.VERSION__MAJOR_VERSION),
+                _field(version, identity.VERSION__MINOR_VERSION),
+                _field(version, identity.VERSION__PATCH_VERSION),
+            ),
+            configuration=await self.read(base + identity.CONFIGURATION),
+            width=8 * _field(shape, identity.SHAPE__WIDTH_BYTES),
+            ports=_field(shape, identity.SHAPE__PORTS),
+            functions=_field(shape, identity.SHAPE__FUNCTIONS),
+            queue_pairs=_field(shape, identity.SHAPE__QUEUE_PAIRS),
+            clock=await self.read(base + identity.CLOCK),
+        )
+
+    async def cycles(self) -> int:
+        """Core clock cycles since reset."""
+        return await self.read64(address_map.IDENTITY + identity.CYCLES)
+
+    async def errors(self) -> list[ErrorRecord]:
+        """Every code that has occurred since it was cleared."""
+        pending = await self.read64(address_map.ERRORS + errors.PENDING)
+        return [await self._error(code) for code in range(64) if pending >> code & 1]
+
+    async def _error(self, code: int) -> ErrorRecord:
+        base = address_map.ERRORS
+        await self.write(base + errors.CODE_SELECT, code)
+        who = await self.read(base + errors.FIRST_WHO)
+        queue = _field(who, errors.FIRST_WHO__QUEUE)
+        return ErrorRecord(
+            code=ErrorCode(code),
+            count=await self.read(base + errors.COUNT),
+            source=ErrorSource(_field(who, errors.FIRST_WHO__SOURCE)),
+            function=_field(who, errors.FIRST_WHO__FUNCTION_NUMBER),
+            queue=None if queue == _NO_QUEUE else queue,
+            info=await self.read64(base + errors.FIRST_INFO),
+            cycle=await self.read64(base + errors.FIRST_WHEN),
+        )
+
+    async def clear_error(self, code: ErrorCode) -> None:
+        """Clear count and capture of one code."""
+        await self.write(address_map.ERRORS + errors.CODE_SELECT, code)
+        await self.write(address_map.ERRORS + errors.CLEAR, 1)
+
+    async def total_errors(self) -> int:
+        return await self.read(address_map.ERRORS + errors.TOTAL)
+
+
+class Tailrace:
+    """A Tailrace device: ``await Tailrace.find(host)``.
+
+    Attributes
+    ----------
+    host : where it is
+    management : PF0's registers
+    net_functions : virtio-net functions in their order
+    """
+
+    def __init__(self, management: PciFunction, net_functions: list[PciFunction]):
+        self.host: Host = management.host
+        self.management = Management(management)
+        self.net_functions = net_functions
+
+    @classmethod
+    async def find(cls, host: Host) -> "Tailrace":
+        """Enumerate the host's functions, enable the management function and check who it is."""
+        functions = await scan(host)
+        virtio_net = spec.PCI_DEVICE_ID_BASE + spec.DEVICE_ID_NET
+        nets = [
+            f for f in functions if (f.vendor_id, f.device_id) == (spec.PCI_VENDOR_ID, virtio_net)
+        ]
+        for function in functions:
+            if function.address.function == 0 and address_map.BAR in function.bars:
+                await function.enable()
+                device = cls(function, nets)
+                await device.management.identity()
+                return device
+        raise TailraceError("no Tailrace device was found")
+
+    async def net(self, number: int = 0, options: NetOptions | None = None) -> VirtioNet:
+        """Bring up a network function; an error of it is explained by the error collector."""
+        if number >= len(self.net_functions):
+            raise TailraceError(f"network function {number} does not exist")
+        function = self.net_functions[number]
+        return await VirtioNet.open(function, options, self._cause(function.address.function))
+
+    def _cause(self, function: int) -> Callable[[], Awaitable[str]]:
+        async def cause() -> str:
+            found = [e for e in await self.management.errors() if e.function == function]
+            return "; ".join(map(str, found)) or "the error collector has nothing about it"
+
+        return cause
