@@ -1,0 +1,37 @@
+"""The used-ring writer under cocotb: pytest side."""
+
+from pathlib import Path
+
+import pytest
+from tailrace_hw.virtio.used import UsedWriter
+from tailrace_sim import build
+from tailrace_sim.run import run
+
+HERE = Path(__file__).parent
+#: width, queues
+MODELS = {"wide": (512, 5), "narrow": (64, 8)}
+
+
+@pytest.fixture(autouse=True)
+def _modules(monkeypatch):
+    """cocotb's runner hands this process's module path to the simulator."""
+    monkeypatch.syspath_prepend(HERE)
+
+
+def simulate(kind, tests, **parameters):
+    width, queues = MODELS[kind]
+    source = build.emit(lambda: UsedWriter(queues, width), "used_writer", (width, queues))
+    model = build.build(source, "used_writer")
+    run(
+        model,
+        "cocotb_used",
+        name=f"used-{kind}-{tests[0]}",
+        tests=tests,
+        parameters={"width": width, "queues": queues, **parameters},
+        python_path=[HERE],
+    )
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_random_traffic(kind):
+    simulate(kind, ["random_traffic"], rounds=3, cycles=3000)
