@@ -8,7 +8,14 @@ from tailrace_sim.build import build, emit
 from tailrace_sim.run import run
 
 HERE = Path(__file__).parent
-TESTS = ["enumeration"]
+TESTS = [
+    "enumeration",
+    "bar_access",
+    "byte_enables",
+    "unsupported",
+    "doorbells",
+    "config_window",
+]
 
 
 @pytest.mark.parametrize("width", [512, 256])

@@ -27,7 +27,7 @@ from cocotbext.pcie.core.utils import PcieId
 from tailrace_hw.pcie.identity import FunctionIdentity
 from tailrace_sim.bfm.completer import Fault, HostCompleter
 from tailrace_sim.bfm.host_memory import HostMemory
-from tailrace_sim.bfm.usp_model import TailraceDevice
+from tailrace_sim.bfm.usp_model import ATOMICS, TailraceDevice
 
 __all__ = ["MSI_BASE", "HostFunction", "MmioError", "PcieHost", "Traffic"]
 
@@ -231,6 +231,13 @@ class PcieHost:
         if tlp.is_posted():
             await self.rc.perform_posted_operation(tlp)
             return []
+        if tlp.fmt_type in ATOMICS:
+            # The library's bridges cannot route these.
+            tlp.tag = await self.rc.alloc_tag()
+            await self._port.send(tlp)
+            completion = await self.rc.recv_cpl(tlp.tag, timeout_us, "us")
+            self.rc.release_tag(tlp.tag)
+            return [completion] if completion else []
         return await self.rc.perform_nonposted_operation(tlp, timeout_us, "us")
 
     async def read(self, address: int, length: int) -> bytes:

@@ -24,7 +24,13 @@ from tailrace_hw.pcie.identity import (
     FunctionIdentity,
 )
 
-__all__ = ["EXTEND_REGISTERS", "VIRTIO_CAPABILITIES", "TailraceDevice", "TailraceFunction"]
+__all__ = [
+    "ATOMICS",
+    "EXTEND_REGISTERS",
+    "VIRTIO_CAPABILITIES",
+    "TailraceDevice",
+    "TailraceFunction",
+]
 
 #: Dwords of configuration space that the user design answers: 0x48 to 0x5B, where the disabled MSI
 #: capability would be, and 0xB0 to 0xFF.
@@ -36,7 +42,7 @@ _MEMORY = frozenset(
     [TlpType.MEM_READ, TlpType.MEM_READ_64, TlpType.MEM_WRITE, TlpType.MEM_WRITE_64]
 )
 _WRITES = frozenset([TlpType.MEM_WRITE, TlpType.MEM_WRITE_64])
-_ATOMICS = frozenset(
+ATOMICS = frozenset(
     [
         TlpType.FETCH_ADD, TlpType.FETCH_ADD_64, TlpType.SWAP,
         TlpType.SWAP_64, TlpType.CAS, TlpType.CAS_64,
@@ -67,8 +73,10 @@ class TailraceFunction(UltraScalePlusPcieFunction):
             # The MSI-X BAR has no read side effects, and prefetchable it goes above 4 GiB.
             self.configure_bar(bar, size, ext=True, prefetch=bar == MSIX_BAR)
         self.deregister_capability(self.msi_cap)
-        if identity.virtio:
-            self.capabilities.list[-1].next_cap = VIRTIO_CAPABILITIES
+        # The library lists the extended capabilities among those of the first 256 bytes.
+        for capability in (self.aer_ext_cap, self.pcie_ext_cap):
+            self.deregister_capability(capability)
+            self.register_extended_capability(capability, capability.offset)
         self.pcie_cap.function_level_reset_capability = True
         self.pcie_cap.initiate_function_level_reset = self._start_flr
 
@@ -108,6 +116,8 @@ class TailraceFunction(UltraScalePlusPcieFunction):
 class TailraceDevice(UltraScalePlusPcieDevice):
     """The integrated block between the root complex and a design under test.
 
+    At 512 bits RQ and RC straddle two TLPs a beat, at 256 nothing straddles.
+
     Attributes
     ----------
     on_request : called with (tlp, cycle) for every request TLP in the clock cycle in which the
@@ -131,7 +141,6 @@ class TailraceDevice(UltraScalePlusPcieDevice):
         *,
         prefix: str = "pcie__",
         max_payload: int = 1024,
-        rc_straddle: bool = True,
     ):
         self.identities = list(functions)
         self.status_changed = Event()
@@ -174,7 +183,7 @@ class TailraceDevice(UltraScalePlusPcieDevice):
             pcie_link_width=16 if width == 512 else 8,
             user_clk_frequency=250e6,
             rq_straddle=width == 512,
-            rc_straddle=rc_straddle,
+            rc_straddle=width == 512,
             pf_count=len(self.identities),
             max_payload_size=max_payload,
             enable_client_tag=True,
@@ -190,8 +199,10 @@ class TailraceDevice(UltraScalePlusPcieDevice):
             **{f"cfg_ext_{name}": port(f"cfg_ext__{name}") for name in ext},
             **msix,
         )
-        for index in range(len(self.identities)):
+        for index, function in enumerate(self.functions):
             self._flr_done_events[index] = Event()
+            if function.identity.virtio:
+                function.pcie_cap.next_cap = VIRTIO_CAPABILITIES
         if self.cfg_flr_in_process is not None:
             self.cfg_flr_in_process.value = 0
         self._flr = 0
@@ -295,7 +306,7 @@ class TailraceDevice(UltraScalePlusPcieDevice):
     # TLPs
 
     async def upstream_recv(self, tlp):
-        if tlp.fmt_type in _MEMORY or tlp.fmt_type in _ATOMICS:
+        if tlp.fmt_type in _MEMORY or tlp.fmt_type in ATOMICS:
             await self._receive_request(tlp)
         else:
             await super().upstream_recv(tlp)
