@@ -2,7 +2,7 @@
 
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
+from scapy.layers.l2 import Dot1AD, Dot1Q
 from scapy.utils import checksum
 
 __all__ = [
@@ -30,9 +30,8 @@ def _network(frame: bytes):
 
     None if there is none, or the frame ends before the packet does.
     """
-    layer = Ether(frame)
-    rest = frame[14:]
-    ethertype = layer.type
+    # Not by scapy's Ether, which takes a type below 1536 for a length.
+    ethertype, rest = int.from_bytes(frame[12:14], "big"), frame[14:]
     for _ in range(2):
         if ethertype not in (0x8100, 0x88A8) or len(rest) < 4:
             break

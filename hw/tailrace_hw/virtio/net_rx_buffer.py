@@ -1,0 +1,85 @@
+"""Where frames from the wire wait, with what is known of each."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from tailrace_hw.lib.fifo import SyncFifo
+from tailrace_hw.lib.packet import PacketSignature
+from tailrace_hw.lib.packet_fifo import PacketFifo
+from tailrace_hw.virtio.net_rx_analyse import RxAnalyse
+from tailrace_hw.virtio.net_types import RxInfo, RxMeta
+
+__all__ = ["RxBuffer"]
+
+
+class RxBuffer(wiring.Component):
+    """Stores whole frames and analyses them on the way in.
+
+    The input never waits. A frame is lost whole when the port marked it (``drop`` on its last
+    beat) or when it finds no room; otherwise its description appears on ``info``
+    :attr:`RxAnalyse.latency` + 2 cycles after its last beat, and by then its data are on ``o``.
+    Both outputs are in the order of the frames and move independently of each other.
+
+    Parameters
+    ----------
+    width : :class:`int`
+        Datapath width in bits.
+    depth : :class:`int`
+        Bytes of buffer, a power of two and at most 65536; a frame occupies whole beats.
+
+    Members
+    -------
+    i : In(PacketSignature(width, RxMeta))
+    active_pairs : In(5)
+    o : Out(PacketSignature(width))
+    info : Out(stream of RxInfo)
+    marked, overflow : Out(1)
+        One cycle for each frame lost, by reason.
+    """
+
+    def __init__(self, width: int, depth: int):
+        if depth > 65536:
+            raise ValueError(f"frame lengths have 16 bits, a buffer of {depth} bytes is too long")
+        self._width = width
+        self._beats = depth // (width // 8)
+        super().__init__(
+            {
+                "i": In(PacketSignature(width, RxMeta)),
+                "active_pairs": In(5),
+                "o": Out(PacketSignature(width)),
+                "info": Out(stream.Signature(RxInfo)),
+                "marked": Out(1),
+                "overflow": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.store = store = PacketFifo(self._width, depth=self._beats)
+        m.submodules.analyse = analyse = RxAnalyse(self._width)
+        # A frame whose description waits is still in the store, so one entry a beat is enough; two
+        # more for what the outputs' registers hold.
+        m.submodules.waiting = waiting = SyncFifo(RxInfo, self._beats + 2)
+        beat = self.i.payload
+        taken = Signal()
+        m.d.comb += [
+            taken.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(store.i.ready),
+            store.i.valid.eq(self.i.valid),
+            store.drop.eq(beat.meta.drop),
+            analyse.valid.eq(taken),
+            analyse.lost.eq(store.dropped | store.overflowed),
+            analyse.active_pairs.eq(self.active_pairs),
+            self.marked.eq(store.dropped),
+            self.overflow.eq(store.overflowed),
+        ]
+        for name in ("data", "empty", "last"):
+            m.d.comb += [
+                store.i.payload[name].eq(beat[name]),
+                analyse.beat[name].eq(beat[name]),
+            ]
+        connect(m, analyse.o, waiting.i)
+        connect(m, waiting.o, flipped(self.info))
+        connect(m, store.o, flipped(self.o))
+        return m

@@ -1,0 +1,89 @@
+"""What virtio-net finds out about a received frame: checksum verdict, flow hash, length."""
+
+from collections import Counter
+
+import pytest
+
+from tailrace_hw.virtio.net_rx_analyse import RxAnalyse
+from tailrace_sim.models.net_offload import receive_queue, receive_verdict, toeplitz
+from tailrace_sim.net_frames import KINDS, random_frame
+from tailrace_sim.streams import to_beats
+from tailrace_sim.unit import seeded, simulate
+
+PAIRS = 5
+
+#: Microsoft, "Verifying the RSS hash calculation": source, destination, ports, hash.
+RSS_ROWS = [
+    ("420995bb", "a18e6450", "0aea06e6", 0x51CCC178),
+    ("c75c6f02", "41458c53", "37961283", 0xC626B0EA),
+    (
+        "3ffe25010200 1fff0000000000000007",
+        "3ffe250102000003 0000000000000001",
+        "0aea06e6",
+        0x40207D3D,
+    ),
+]
+
+
+@pytest.mark.parametrize("row", RSS_ROWS, ids=["ipv4 a", "ipv4 b", "ipv6"])
+def test_the_model_agrees_with_the_published_hashes(row):
+    assert toeplitz(bytes.fromhex("".join(row[:3]))) == row[3]
+
+
+def analyse(width, frames, lost, gap):
+    """Descriptions of the frames, and cycles from each last beat to its description."""
+    dut = RxAnalyse(width)
+    seen = []
+
+    async def source(ctx):
+        ctx.set(dut.active_pairs, PAIRS)
+        for frame, is_lost in zip(frames, lost, strict=True):
+            for beat in to_beats(frame, width):
+                while gap():
+                    ctx.set(dut.valid, 0)
+                    await ctx.tick()
+                    ctx.set(dut.lost, 0)
+                ctx.set(dut.valid, 1)
+                ctx.set(dut.beat, beat)
+                await ctx.tick()
+                # A frame's loss is known the cycle after its last beat.
+                ctx.set(dut.lost, int(is_lost and beat["last"]))
+        ctx.set(dut.valid, 0)
+        await ctx.tick()
+        ctx.set(dut.lost, 0)
+        await ctx.tick().repeat(dut.latency)
+
+    async def sink(ctx):
+        while True:
+            _, _, valid, info = await ctx.tick().sample(dut.o.valid, dut.o.payload)
+            if valid:
+                seen.append((info.length, bool(info.valid_csum), info.queue))
+
+    simulate(dut, source, background=[sink])
+    return seen
+
+
+@pytest.mark.parametrize("width", [64, 256, 512])
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+def test_describes_every_kind_of_frame(width, stall):
+    rng = seeded()
+    frames = [random_frame(rng, 150, kind) for kind in KINDS for _ in range(12)]
+    frames.append(random_frame(rng, 1400, "tcp4"))
+    rng.shuffle(frames)
+    lost = [rng.random() < 0.1 for _ in frames]
+    seen = analyse(width, frames, lost, lambda: rng.random() < stall)
+    kept = [frame for frame, is_lost in zip(frames, lost, strict=True) if not is_lost]
+    expected = [(len(f), receive_verdict(f), receive_queue(f, PAIRS)) for f in kept]
+    verdicts = Counter(verdict for _, verdict, _ in expected)
+    assert verdicts[True] > 30, "too few frames with a verdict"
+    assert verdicts[False] > 30, "too few frames without one"
+    assert {queue for _, _, queue in expected} == set(range(PAIRS))
+    for index, (got, want) in enumerate(zip(seen, expected, strict=True)):
+        assert got == want, f"{kept[index].hex()}"
+
+
+def test_flows_spread_evenly_over_queues_of_any_number():
+    rng = seeded()
+    for pairs in (1, 3, 7, 16):
+        frames = [random_frame(rng, 4, "udp4") for _ in range(40 * pairs)]
+        assert {receive_queue(frame, pairs) for frame in frames} == set(range(pairs))
