@@ -8,14 +8,23 @@ from tailrace_sim.build import build, emit
 from tailrace_sim.run import run
 
 HERE = Path(__file__).parent
-TESTS = [
-    "enumeration",
-    "bar_access",
-    "byte_enables",
-    "unsupported",
-    "doorbells",
-    "config_window",
-]
+TESTS = {
+    "control_cocotb": [
+        "enumeration",
+        "bar_access",
+        "byte_enables",
+        "unsupported",
+        "doorbells",
+        "config_window",
+    ],
+    "msix_cocotb": [
+        "table_access",
+        "messages",
+        "masks_and_pending",
+        "bad_vectors",
+        "function_level_reset",
+    ],
+}
 
 
 @pytest.mark.parametrize("width", [512, 256])
@@ -25,10 +34,6 @@ def test_control(width, monkeypatch):
 
     source = (HERE / "control_top.py").read_text()
     verilog = emit(lambda: ControlTop(width), "control_top", width, source)
-    run(
-        build(verilog, "control_top"),
-        "control_cocotb",
-        name=f"pcie_control_{width}",
-        tests=TESTS,
-        python_path=[HERE],
-    )
+    model = build(verilog, "control_top")
+    for module, tests in TESTS.items():
+        run(model, module, name=f"pcie_{module}_{width}", tests=tests, python_path=[HERE])

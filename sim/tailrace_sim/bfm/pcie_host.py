@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 import cocotb
 from cocotb.triggers import ClockCycles, Event, RisingEdge, with_timeout
 from cocotbext.pcie.core import RootComplex
+from cocotbext.pcie.core.caps import PciCapId
 from cocotbext.pcie.core.tlp import CplStatus, Tlp, TlpType
 from cocotbext.pcie.core.utils import PcieId
 
@@ -132,7 +133,8 @@ class PcieHost:
         latency_cycles: int = 0,
         seed: int = 0,
     ):
-        for name in ("cocotb.pcie", f"cocotb.{dut._name}"):
+        streams = (f"cocotb.{dut._name}.{prefix}{name}_" for name in ("rq", "rc", "cq", "cc"))
+        for name in ("cocotb.pcie", *streams):
             # Enumeration meets many empty slots, each a warning of the library.
             logging.getLogger(name).setLevel(logging.ERROR)
         self.rng = random.Random(seed)
@@ -205,14 +207,14 @@ class PcieHost:
         """Reset a function and put BARs, Command and MRRS back, as an operating system does."""
         found = self.functions[function]
         device = self.rc.find_device(found.id)
-        control = await device.capability_read_word(0x10, 8)
+        control = await device.capability_read_word(PciCapId.EXP, 8)
         command = await self.config_read(found.id, 4, 2)
         waiter = cocotb.start_soon(self.device.wait_flr(function))
-        await device.capability_write_word(0x10, 8, control | 0x8000)
+        await device.capability_write_word(PciCapId.EXP, 8, control | 0x8000)
         await with_timeout(waiter, timeout_us, "us")
         for bar, address in found.bars.items():
             await self.config_write(found.id, 0x10 + 4 * bar, address.to_bytes(8, "little"))
-        await device.capability_write_word(0x10, 8, control & 0x7FFF)
+        await device.capability_write_word(PciCapId.EXP, 8, control & 0x7FFF)
         await self.config_write(found.id, 4, bytes(command))
 
     # Configuration space and BARs
