@@ -1,6 +1,6 @@
-"""Golden model of the checksum offloads and of receive steering, on scapy's checksum.
+"""Golden model of checksum insertion (virtio 1.2, 5.1.6.2), on scapy's checksum.
 
-What the gateware promises (see ``RxAnalyse``) is said again here in other words and by other means.
+The receive side's verdict is in :mod:`tailrace_sim.models.net_offload`.
 """
 
 import struct
@@ -8,13 +8,10 @@ from typing import NamedTuple
 
 from scapy.utils import checksum as internet_checksum
 
-__all__ = ["Transport", "find_transport", "flow_hash", "insert", "request", "steer", "valid"]
+__all__ = ["Transport", "find_transport", "insert", "request"]
 
 _TAGS = (0x8100, 0x88A8)
 _TCP, _UDP = 6, 17
-_KEY = bytes.fromhex(
-    "6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa"
-)
 
 
 class Transport(NamedTuple):
@@ -68,27 +65,6 @@ def find_transport(frame: bytes) -> Transport | None:
     return found if sound else None
 
 
-def valid(frame: bytes) -> bool:
-    """Whether DATA_VALID is due (5.1.6.4): every checksum of the packet is there and right.
-
-    Only for unfragmented TCP or UDP directly behind the IP header; Ethernet padding is not part
-    of the packet.
-    """
-    ip = find_transport(frame)
-    if ip is None or ip.fragment or ip.protocol not in (_TCP, _UDP):
-        return False
-    if ip.version == 4 and internet_checksum(frame[ip.network : ip.start]) != 0:
-        return False
-    payload = frame[ip.start : ip.end]
-    if len(payload) < (20 if ip.protocol == _TCP else 8):
-        return False
-    if ip.protocol == _UDP:
-        length = int.from_bytes(payload[4:6], "big")
-        if length != len(payload) or payload[6:8] == bytes(2):
-            return False
-    return internet_checksum(ip.pseudo + payload) == 0
-
-
 def insert(frame: bytes, start: int, offset: int) -> bytes:
     """NEEDS_CSUM (5.1.6.2): the sum from ``start`` to the end, stored at ``start + offset``.
 
@@ -115,26 +91,3 @@ def request(frame: bytes) -> tuple[bytes, int, int] | None:
     where = ip.start + offset
     partial = internet_checksum(ip.pseudo) ^ 0xFFFF
     return frame[:where] + partial.to_bytes(2, "big") + frame[where + 2 :], ip.start, offset
-
-
-def flow_hash(frame: bytes) -> int:
-    """Toeplitz hash (5.1.6.4.3) of addresses and, for unfragmented TCP and UDP, ports."""
-    ip = find_transport(frame)
-    if ip is None:
-        return 0
-    data = ip.addresses
-    if not ip.fragment and ip.protocol in (_TCP, _UDP) and ip.end - ip.start >= 4:
-        data += frame[ip.start : ip.start + 4]
-    key = int.from_bytes(_KEY, "big")
-    bits = int.from_bytes(data, "big")
-    count = 8 * len(data)
-    result = 0
-    for i in range(count):
-        if bits >> count - 1 - i & 1:
-            result ^= key >> 8 * len(_KEY) - 32 - i & 0xFFFF_FFFF
-    return result
-
-
-def steer(frame: bytes, pairs: int) -> int:
-    """Receive queue of a frame among ``pairs`` active ones."""
-    return (flow_hash(frame) >> 16) * pairs >> 16

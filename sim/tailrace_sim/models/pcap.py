@@ -10,12 +10,12 @@ import struct
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from scapy.error import Scapy_Exception
 from scapy.utils import RawPcapNgReader, RawPcapReader, RawPcapWriter
 
-__all__ = ["CaptureError", "CapturedFrame", "read_capture", "write_capture"]
+__all__ = ["CapturedFrame", "PcapError", "read_frames", "write_pcap"]
 
 _ETHERNET = 1
 _LINK_NAMES = {0: "BSD loopback", 101: "raw IP", 105: "802.11", 113: "Linux cooked", 276: "SLL2"}
@@ -33,7 +33,7 @@ _SNAPLEN = 262_144
 _NS = 1_000_000_000
 
 
-class CaptureError(Exception):
+class PcapError(Exception):
     """A file that is no usable capture; the message is one line."""
 
 
@@ -50,12 +50,12 @@ class CapturedFrame(NamedTuple):
     time_ns: int
 
 
-def read_capture(path: Path | str, *, limit: int | None = None) -> list[CapturedFrame]:
+def read_frames(path: Path | str, *, limit: int | None = None) -> list[CapturedFrame]:
     """The frames of a pcap or pcapng file (also gzipped), at most ``limit``.
 
     Raises
     ------
-    CaptureError
+    PcapError
         Missing, empty, not a capture, cut off, not Ethernet, or without a frame.
     """
     path = Path(path)
@@ -69,11 +69,11 @@ def read_capture(path: Path | str, *, limit: int | None = None) -> list[Captured
             _walk_pcapng(raw, path)
             frames = _parse_pcapng(raw, path, limit)
         else:
-            raise CaptureError(f"{path} is not a capture: it is neither pcap nor pcapng")
+            raise PcapError(f"{path} is not a capture: it is neither pcap nor pcapng")
     except (Scapy_Exception, struct.error, EOFError) as error:
-        raise CaptureError(f"{path} is damaged: {error}") from None
+        raise PcapError(f"{path} is damaged: {error}") from None
     if not frames:
-        raise CaptureError(f"{path} has no frame in it")
+        raise PcapError(f"{path} has no frame in it")
     return frames
 
 
@@ -81,28 +81,28 @@ def _load(path: Path) -> bytes:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise CaptureError(f"{path} does not exist") from None
+        raise PcapError(f"{path} does not exist") from None
     except OSError as error:
-        raise CaptureError(f"{path} cannot be read: {error.strerror}") from None
+        raise PcapError(f"{path} cannot be read: {error.strerror}") from None
     if raw[:2] == _GZIP:
         try:
             raw = gzip.decompress(raw)
         except (OSError, EOFError, zlib.error):
-            raise CaptureError(f"{path} is damaged: its gzip stream is not whole") from None
+            raise PcapError(f"{path} is damaged: its gzip stream is not whole") from None
     if not raw:
-        raise CaptureError(f"{path} is empty")
+        raise PcapError(f"{path} is empty")
     return raw
 
 
-def _truncated(path: Path, at: int) -> CaptureError:
-    return CaptureError(f"{path} is cut off in the middle of the record at byte {at}")
+def _truncated(path: Path, at: int) -> PcapError:
+    return PcapError(f"{path} is cut off in the middle of the record at byte {at}")
 
 
 def _walk_pcap(raw: bytes, path: Path) -> None:
     """Every record of a pcap file is whole."""
     order, _ = _PCAP[raw[:4]]
     if len(raw) < 24:
-        raise CaptureError(f"{path} is cut off in its file header")
+        raise PcapError(f"{path} is cut off in its file header")
     _check_linktype(struct.unpack_from(order + "I", raw, 20)[0] & 0xFFFF, path)
     at = 24
     while at < len(raw):
@@ -110,7 +110,7 @@ def _walk_pcap(raw: bytes, path: Path) -> None:
             raise _truncated(path, at)
         length = struct.unpack_from(order + "I", raw, at + 8)[0]
         if length > _SNAPLEN:
-            raise CaptureError(f"{path} is damaged: a frame of {length} bytes at byte {at}")
+            raise PcapError(f"{path} is damaged: a frame of {length} bytes at byte {at}")
         if at + 16 + length > len(raw):
             raise _truncated(path, at)
         at += 16 + length
@@ -125,11 +125,11 @@ def _walk_pcapng(raw: bytes, path: Path) -> None:
         if raw[at : at + 4] == _PCAPNG:
             found = _PCAPNG_ORDER.get(raw[at + 8 : at + 12])
             if found is None:
-                raise CaptureError(f"{path} is not a capture: its section has no byte order")
+                raise PcapError(f"{path} is not a capture: its section has no byte order")
             order = found
         length = struct.unpack_from(order + "I", raw, at + 4)[0]
         if length < 12 or length % 4:
-            raise CaptureError(f"{path} is damaged: a block of {length} bytes at byte {at}")
+            raise PcapError(f"{path} is damaged: a block of {length} bytes at byte {at}")
         if at + length > len(raw):
             raise _truncated(path, at)
         at += length
@@ -138,14 +138,14 @@ def _walk_pcapng(raw: bytes, path: Path) -> None:
 def _check_linktype(linktype: int, path: Path) -> None:
     if linktype != _ETHERNET:
         name = _LINK_NAMES.get(linktype, "unknown")
-        raise CaptureError(f"{path} is not an Ethernet capture: link type {linktype} ({name})")
+        raise PcapError(f"{path} is not an Ethernet capture: link type {linktype} ({name})")
 
 
 def _parse_pcap(raw: bytes, path: Path, limit: int | None) -> list[CapturedFrame]:
-    # A reader's own constructor wants the stream behind the magic.
     _, nano = _PCAP[raw[:4]]
     frames: list[CapturedFrame] = []
-    with RawPcapReader(io.BytesIO(raw)) as reader:
+    reader: Any = RawPcapReader(cast(Any, io.BytesIO(raw)))
+    with reader:
         while limit is None or len(frames) < limit:
             try:
                 data, meta = reader._read_packet(_SNAPLEN)
@@ -158,7 +158,8 @@ def _parse_pcap(raw: bytes, path: Path, limit: int | None) -> list[CapturedFrame
 
 def _parse_pcapng(raw: bytes, path: Path, limit: int | None) -> list[CapturedFrame]:
     frames: list[CapturedFrame] = []
-    with RawPcapNgReader(io.BytesIO(raw)) as reader:
+    reader: Any = RawPcapNgReader(cast(Any, io.BytesIO(raw)))
+    with reader:
         while limit is None or len(frames) < limit:
             try:
                 data, meta = reader._read_packet(_SNAPLEN)
@@ -171,12 +172,13 @@ def _parse_pcapng(raw: bytes, path: Path, limit: int | None) -> list[CapturedFra
     return frames
 
 
-def write_capture(path: Path | str, frames: Iterable[CapturedFrame]) -> int:
-    """Write a pcap file with nanosecond times; how many frames."""
+def write_pcap(path: Path | str, frames: Iterable[CapturedFrame | bytes]) -> int:
+    """Write a pcap file with nanosecond times; how many frames. Bare bytes have time 0."""
     count = 0
     with RawPcapWriter(str(path), linktype=_ETHERNET, nano=True, snaplen=_SNAPLEN) as writer:
         writer.write_header(None)
         for frame in frames:
-            writer.write_packet(frame.data, sec=frame.time_ns // _NS, usec=frame.time_ns % _NS)
+            data, time_ns = frame if isinstance(frame, CapturedFrame) else (frame, 0)
+            writer.write_packet(data, sec=time_ns // _NS, usec=time_ns % _NS)
             count += 1
     return count

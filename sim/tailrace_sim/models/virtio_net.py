@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tailrace_sim.models import checksum
+from tailrace_sim.models.net_offload import receive_queue, receive_verdict
 from tailrace_sim.models.virtio_pci import QueueState, SoftVirtioFunction
 from tailrace_sim.models.virtqueue import Chain, DeviceQueue, QueueFault
 
@@ -61,7 +62,7 @@ def transmit(data: bytes, *, csum: bool, max_frame: int) -> Transmitted:
 
 def receive_header(frame: bytes, *, guest_csum: bool, buffers: int) -> bytes:
     """Golden struct virtio_net_hdr of a received frame (5.1.6.4)."""
-    valid = guest_csum and checksum.valid(frame)
+    valid = guest_csum and receive_verdict(frame)
     return _HEADER.pack(_DATA_VALID if valid else 0, 0, 0, 0, 0, 0, buffers)
 
 
@@ -235,7 +236,7 @@ class SoftVirtioNet(SoftVirtioFunction):
             if not self.backlog:
                 break
             frame, wish = self.backlog[0]
-            pair = checksum.steer(frame, self.active_pairs) if wish is None else wish
+            pair = receive_queue(frame, self.active_pairs) if wish is None else wish
             try:
                 if not self._deliver(pair, frame):
                     break

@@ -13,6 +13,7 @@ from tailrace.virtio.spec import CsumFlag
 __all__ = ["TransmitQueue"]
 
 _SHIFT = 64  # room for TxFrame.shift
+_MEMORY = 1 << 20  # a queue of jumbo frames has fewer slots than ring entries
 
 
 class _Sent(NamedTuple):
@@ -38,8 +39,9 @@ class TransmitQueue:
         self._max_frame = max_frame
         self._can_csum = can_csum
         self._stride = (spec.NET_HDR_LENGTH + max_frame + _SHIFT + 63) & ~63
-        self._memory = ring.host.alloc(self._stride * ring.size, 64)
-        self._slots = list(range(ring.size - 1, -1, -1))
+        self._count = min(ring.size, max(64, _MEMORY // self._stride))
+        self._memory = ring.host.alloc(self._stride * self._count, 64)
+        self._slots = list(range(self._count - 1, -1, -1))
 
     def post(self, frame: TxFrame) -> bool:
         """Add a frame to the ring, unpublished; False when it has no room for it now."""
@@ -105,7 +107,7 @@ class TransmitQueue:
         """After a reset: tags of the frames whose fate is unknown; the queue is empty then."""
         lost = [sent.tag for sent in self.ring.detach()]
         self.stats.lost += len(lost)
-        self._slots = list(range(self.ring.size - 1, -1, -1))
+        self._slots = list(range(self._count - 1, -1, -1))
         return lost
 
     def release(self) -> None:

@@ -58,6 +58,8 @@ class NetOptions:
     def features(self) -> Feature:
         """The feature bits to ask for."""
         wanted = Feature.VERSION_1 | Feature.NET_MAC | Feature.NET_STATUS
+        # 6.1: a driver should accept both where they are offered.
+        wanted |= Feature.ACCESS_PLATFORM | Feature.ORDER_PLATFORM
         choices = {
             Feature.RING_PACKED: self.packed,
             Feature.INDIRECT_DESC: self.indirect,

@@ -46,7 +46,9 @@ class Feature(IntFlag):
     INDIRECT_DESC = 1 << 28
     EVENT_IDX = 1 << 29
     VERSION_1 = 1 << 32
+    ACCESS_PLATFORM = 1 << 33
     RING_PACKED = 1 << 34
+    ORDER_PLATFORM = 1 << 36
     RING_RESET = 1 << 40
 
 
