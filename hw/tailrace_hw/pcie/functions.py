@@ -1,10 +1,13 @@
-"""Function level reset: from the hard block to the blocks of the function and back."""
+"""Function level reset and what else of the functions' control registers concerns all blocks."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["FlrPort", "FlrSequencer"]
+__all__ = ["ExtendedTags", "FlrPort", "FlrSequencer"]
+
+#: Dword of Device Control: the hard block has its PCI Express capability at 0x70.
+_DEVICE_CONTROL = 0x78 // 4
 
 
 class FlrPort(wiring.Signature):
@@ -71,4 +74,55 @@ class FlrSequencer(wiring.Component):
                     with m.If(~self.in_process[index]):
                         m.d.sync += self.hold[index].eq(0)
                         m.next = "IDLE"
+        return m
+
+
+class ExtendedTags(wiring.Component):
+    """Whether 8-bit tags may be used (PCIe 5.0, 7.5.3.4, Extended Tag Field Enable).
+
+    The hard block does not show the bit, but it reports every configuration write: the bit is
+    taken from writes to Device Control. Once it is set in each function it counts as set for ever:
+    a function that was reset masters the bus only after software has set it up again.
+
+    Parameters
+    ----------
+    functions : :class:`int`
+
+    Members
+    -------
+    register_number, function_number, write_received, write_data, write_byte_enable : inputs
+        Of the configuration extend interface, see :meth:`listen`.
+    enable : Out(1)
+    """
+
+    def __init__(self, functions: int):
+        self._functions = functions
+        super().__init__(
+            {
+                "register_number": In(10),
+                "function_number": In(8),
+                "write_received": In(1),
+                "write_data": In(32),
+                "write_byte_enable": In(4),
+                "enable": Out(1),
+            }
+        )
+
+    def listen(self, m, cfg_ext):
+        """Connect the inputs to the block's interface."""
+        for name in (
+            "register_number", "function_number", "write_received", "write_data",
+            "write_byte_enable",
+        ):  # fmt: skip
+            m.d.comb += getattr(self, name).eq(getattr(cfg_ext, name))
+
+    def elaborate(self, platform):
+        m = Module()
+        seen = Signal(self._functions)
+        here = (self.register_number == _DEVICE_CONTROL) & self.write_byte_enable[1]
+        with m.If(self.write_received & here & self.write_data[8]):
+            for index in range(self._functions):
+                with m.If(self.function_number == index):
+                    m.d.sync += seen[index].eq(1)
+        m.d.sync += self.enable.eq(seen.all())
         return m

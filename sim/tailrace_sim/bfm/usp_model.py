@@ -350,7 +350,7 @@ class TailraceDevice(UltraScalePlusPcieDevice):
                 self.on_request(tlp, self.cycle())
             function = self.functions[tlp.requester_id.function]
             if tlp.is_nonposted():
-                extended = self.functions[0].pcie_cap.extended_tag_field_enable
+                extended = function.pcie_cap.extended_tag_field_enable
                 assert tlp.tag < (256 if extended else 32), "tag out of range"
                 assert not self.active_request[tlp.tag], "active tag reused"
                 self.active_request[tlp.tag] = tlp
