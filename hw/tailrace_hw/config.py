@@ -191,7 +191,7 @@ class Config:
 
     def hash(self) -> str:
         """SHA-256 of the configuration, in hexadecimal."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @classmethod
@@ -210,7 +210,16 @@ class Config:
             raise ConfigError(f"{path}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not TOML: {error}") from error
-        return _from_dict(cls, {**values, **overrides}, "")
+        return cls.from_dict({**values, **overrides})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested tables, as :meth:`from_dict` takes them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Config":
+        """Configuration from nested tables; raises :class:`ConfigError` as :meth:`from_toml`."""
+        return _from_dict(cls, values, "")
 
 
 def _from_dict(cls: type, values: dict[str, Any], prefix: str) -> Any:

@@ -146,12 +146,7 @@ def demo(
     except OSError as error:
         raise UserError(f"{output}: {error.strerror}") from error
     model = _build(settings, waves, console)
-    parameters = {
-        "ring": ring,
-        "width": settings.width,
-        "pcie_width": settings.pcie_width,
-        "queue_pairs": settings.virtio_net.queue_pairs,
-    }
+    parameters = {"ring": ring, "config": settings.to_dict()}
     outcome, directory = _simulate(model, inputs, parameters, seed, console)
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))

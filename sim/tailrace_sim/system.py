@@ -1,0 +1,89 @@
+"""The whole device in its slot: PCIe host, wire and driver around the simulated top level.
+
+This is the inside of the simulator. The outside builds the device with
+:func:`tailrace_sim.device.build_device` and hands the configuration over as a parameter.
+"""
+
+import dataclasses
+from typing import Any
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, Timer
+
+from tailrace.device import Tailrace
+from tailrace.regs import address_map, port, virtio_net
+from tailrace_hw.config import Config
+from tailrace_hw.top import identities
+from tailrace_sim.bfm.cocotb_host import CocotbHost
+from tailrace_sim.bfm.mac_port import MacPortAgent
+from tailrace_sim.bfm.pcie_host import PcieHost
+from tailrace_sim.run import parameters, seed
+
+__all__ = ["System"]
+
+#: Period of the port's clock when it is that of the core.
+_PERIOD_NS = 4
+
+
+@dataclasses.dataclass
+class System:
+    """What a test of the whole device needs.
+
+    Attributes
+    ----------
+    dut : the top level
+    config : what it was built from
+    pcie : the PCIe host agent: faults, counters, memory
+    host : the driver's host
+    port : the wire
+    device : the driver's view of the device, enumerated and identified
+    """
+
+    dut: Any
+    config: Config
+    pcie: PcieHost
+    host: CocotbHost
+    port: MacPortAgent
+    device: Tailrace
+
+    @classmethod
+    async def start(cls, dut, *, port_period_ns: float = _PERIOD_NS, **host: Any) -> "System":
+        """Clocks, reset, enumeration, identification.
+
+        Parameters
+        ----------
+        dut : the top level
+        port_period_ns : of the MAC's clock
+        host : options of :class:`PcieHost`, for example ``latency_cycles``
+        """
+        config = Config.from_dict(parameters()["config"])
+        dut.port0__link.value = 1
+        dut.port0_rst.value = 1
+        cocotb.start_soon(Clock(dut.port0_clk, port_period_ns, unit="ns").start())
+        agent = PcieHost(dut, identities(config), prefix="pcie__", seed=seed(), **host)
+        wire = MacPortAgent(dut, 0, dut.port0_clk, port_period_ns)
+        await agent.start()
+        await ClockCycles(dut.port0_clk, 4)
+        dut.port0_rst.value = 0
+        # The MAC's side of the asynchronous FIFOs leaves its reset a few cycles later.
+        await ClockCycles(dut.port0_clk, 16)
+        await agent.enumerate()
+        driver = CocotbHost(agent)
+        device = await Tailrace.find(driver)
+        return cls(dut, config, agent, driver, wire, device)
+
+    async def wait(self, cycles: int) -> None:
+        """Let time pass."""
+        await Timer(cycles * _PERIOD_NS, "ns")
+
+    async def drops(self) -> dict[str, int]:
+        """Frames that the device dropped, by reason, as its registers say."""
+        counts = {}
+        blocks = ((address_map.PORT0, port), (address_map.VIRTIO_NET0, virtio_net))
+        for base, block in blocks:
+            for name in vars(block):
+                if "_DROP_" in name and not name.endswith("_BITS") and "__" not in name:
+                    value = await self.device.management.read(base + getattr(block, name))
+                    counts[name.lower()] = value
+        return counts
