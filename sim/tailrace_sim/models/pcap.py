@@ -6,6 +6,7 @@ records are walked before, and every file that is no whole capture is refused wi
 
 import gzip
 import io
+import itertools
 import struct
 import zlib
 from collections.abc import Iterable
@@ -66,8 +67,10 @@ def read_frames(path: Path | str, *, limit: int | None = None) -> list[CapturedF
             _walk_pcap(raw, path)
             frames = _parse_pcap(raw, path, limit)
         elif magic == _PCAPNG:
-            _walk_pcapng(raw, path)
-            frames = _parse_pcapng(raw, path, limit)
+            frames = []
+            for section in _sections(raw, path):
+                left = None if limit is None else limit - len(frames)
+                frames += _parse_pcapng(section, path, left)
         else:
             raise PcapError(f"{path} is not a capture: it is neither pcap nor pcapng")
     except (Scapy_Exception, struct.error, EOFError) as error:
@@ -116,9 +119,13 @@ def _walk_pcap(raw: bytes, path: Path) -> None:
         at += 16 + length
 
 
-def _walk_pcapng(raw: bytes, path: Path) -> None:
-    """Every block of a pcapng file is whole, in each of its sections."""
+def _sections(raw: bytes, path: Path) -> list[bytes]:
+    """The sections of a pcapng file, all of their blocks whole.
+
+    Each section counts its interfaces anew; scapy's reader does not, and so gets one at a time.
+    """
     at, order = 0, "<"
+    starts = []
     while at < len(raw):
         if at + 12 > len(raw):
             raise _truncated(path, at)
@@ -127,12 +134,14 @@ def _walk_pcapng(raw: bytes, path: Path) -> None:
             if found is None:
                 raise PcapError(f"{path} is not a capture: its section has no byte order")
             order = found
+            starts.append(at)
         length = struct.unpack_from(order + "I", raw, at + 4)[0]
         if length < 12 or length % 4:
             raise PcapError(f"{path} is damaged: a block of {length} bytes at byte {at}")
         if at + length > len(raw):
             raise _truncated(path, at)
         at += length
+    return [raw[a:b] for a, b in itertools.pairwise([*starts, len(raw)])]
 
 
 def _check_linktype(linktype: int, path: Path) -> None:

@@ -46,13 +46,12 @@ class TransmitQueue:
     def post(self, frame: TxFrame) -> bool:
         """Add a frame to the ring, unpublished; False when it has no room for it now."""
         data, csum, cuts, shift, tag = frame
-        pieces = len(cuts) + 1
-        if not self._slots or not self.ring.can_add(pieces):
-            return False
         self._check(frame)
+        flags, start, where = self._csum(csum)
+        if not self._slots or not self.ring.can_add(len(cuts) + 1):
+            return False
         slot = self._slots.pop()
         offset = slot * self._stride + shift
-        flags, start, where = self._csum(csum)
         mem = self._memory.mem
         spec.NET_HDR.pack_into(mem, offset, flags, spec.GSO_NONE, 0, 0, start, where, 0)
         begin = offset + spec.NET_HDR_LENGTH
@@ -72,6 +71,10 @@ class TransmitQueue:
             raise VirtioError(f"a shift of {frame.shift} bytes is not below {_SHIFT}")
         if len(frame.cuts) >= self.ring.size:
             raise VirtioError(f"{len(frame.cuts)} cuts do not fit a ring of {self.ring.size}")
+        if frame.cuts:
+            edges = (0, *frame.cuts, spec.NET_HDR_LENGTH + len(frame.data))
+            if any(a >= b for a, b in itertools.pairwise(edges)):
+                raise VirtioError(f"cuts {edges[1:-1]} do not ascend within {edges[-1]} bytes")
 
     def _csum(self, csum: CsumRequest | None) -> tuple[int, int, int]:
         """flags, csum_start and csum_offset of the header (5.1.6.2)."""
@@ -86,10 +89,7 @@ class TransmitQueue:
         if not cuts:
             return [Piece(address, total)]
         edges = [0, *cuts, total]
-        pieces = [Piece(address + a, b - a) for a, b in itertools.pairwise(edges)]
-        if any(piece.length <= 0 for piece in pieces):
-            raise VirtioError(f"cuts {list(cuts)} do not ascend within {total} bytes")
-        return pieces
+        return [Piece(address + a, b - a) for a, b in itertools.pairwise(edges)]
 
     def reclaim(self) -> int:
         """Take back what the device has sent; how many frames."""
