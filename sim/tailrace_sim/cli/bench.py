@@ -1,0 +1,89 @@
+"""``./tailrace bench``: what the device does in how many cycles, beside what it should do."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tailrace.cli.errors import UserError
+from tailrace_sim.build import BuildError, repository
+from tailrace_sim.run import SimulationError
+
+__all__ = ["bench", "benches", "load"]
+
+#: Members of a measured row, in the order of the table.
+_MEMBERS = ("bench", "measure", "value", "unit", "goal", "met")
+
+
+def benches() -> dict[str, Path]:
+    """Benchmarks by name: ``tests/bench/bench_<name>.py``, each with a ``measure()``."""
+    folder = repository() / "tests" / "bench"
+    return {path.stem.removeprefix("bench_"): path for path in sorted(folder.glob("bench_*.py"))}
+
+
+def load(path: Path) -> ModuleType:
+    """Import a benchmark from its file."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _row(entry: dict[str, Any]) -> list[str]:
+    missing = [name for name in _MEMBERS if name not in entry]
+    if missing:
+        raise UserError(f"a benchmark left out {', '.join(missing)} in {entry}")
+    value, goal = entry["value"], entry["goal"]
+    met = {True: "yes", False: "[bold red]no[/]", None: ""}[entry["met"]]
+    return [
+        entry["bench"],
+        entry["measure"],
+        f"{value:.4g}" if isinstance(value, float) else str(value),
+        entry["unit"],
+        "" if goal is None else str(goal),
+        met,
+    ]
+
+
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all of them.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--json", metavar="FILE", help="Where the figures go.")
+    ] = Path("out/bench.json"),
+) -> None:
+    """Measure the device in cycles and compare with its goals."""
+    known = benches()
+    unknown = [name for name in names or [] if name not in known]
+    if unknown:
+        raise UserError(f"no benchmark {unknown[0]}; there are {', '.join(known)}")
+    console = Console()
+    entries: list[dict[str, Any]] = []
+    for name in names or known:
+        with console.status(f"measuring {name} (builds its model if it is not cached)"):
+            try:
+                entries += load(known[name]).measure()
+            except (BuildError, SimulationError) as error:
+                raise UserError(str(error)) from error
+    if not entries:
+        raise UserError("nothing was measured")
+    table = Table("bench", "measure", "value", "unit", "goal", "met")
+    for entry in entries:
+        table.add_row(*_row(entry))
+    console.print(table)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(entries, indent=1) + "\n")
+    except OSError as error:
+        raise UserError(f"{output}: {error.strerror}") from error
+    missed = [entry["measure"] for entry in entries if entry["met"] is False]
+    console.print(f"{output}: {len(entries)} figures, {len(missed)} below their goal")
+    raise typer.Exit(1 if missed else 0)
