@@ -2,8 +2,8 @@
 
 A component under proof is a top whose inputs are free (the solver chooses them in every cycle) and
 whose registers start at their initial values. The engine is ABC's property directed reachability
-under yowasp-sby: it proves for all time, and needs no hand-written induction invariants. What it
-refutes is searched once more with z3, which gives a waveform.
+under yowasp-sby: it proves for all time, and needs no hand-written induction invariants. Where a
+proof fails, z3 searches once more and gives a waveform.
 """
 
 import inspect
@@ -21,7 +21,7 @@ from amaranth.lib import wiring
 
 from tailrace_sim.build import build_root
 
-__all__ = ["FormalError", "ProofFailed", "mutant", "prove"]
+__all__ = ["FormalError", "ProofFailed", "holds", "mutant", "prove"]
 
 #: Seconds after which a proof is given up.
 TIMEOUT = 120
@@ -68,8 +68,8 @@ def mutant(module: ModuleType, old: str, new: str) -> ModuleType:
     return copy
 
 
-def prove(top: wiring.Component, name: str) -> None:
-    """Prove every ``Assert`` of ``top``, for any inputs that its ``Assume`` allow, for all time.
+def holds(top: wiring.Component, name: str) -> bool:
+    """Whether no ``Assert`` of ``top`` can be broken, for any inputs that its ``Assume`` allow.
 
     Parameters
     ----------
@@ -78,8 +78,6 @@ def prove(top: wiring.Component, name: str) -> None:
 
     Raises
     ------
-    ProofFailed
-        There is a counterexample.
     FormalError
         Neither proven nor refuted.
     """
@@ -89,15 +87,26 @@ def prove(top: wiring.Component, name: str) -> None:
     text = _rtlil(top)
     if "cell $check" not in text:
         raise FormalError(f"{name} asserts nothing")
-    source = directory / "top.il"
-    source.write_text(text)
-    verdict = _run_sby(directory, "proof", source, *PROOF)
-    if verdict == "FAIL":
-        if _run_sby(directory, "counterexample", source, *SEARCH) != "FAIL":
-            raise FormalError(f"{name} is refuted, but no counterexample was found in {directory}")
-        raise ProofFailed(f"{name} is refuted; traces in {directory}/counterexample/engine_0")
-    if verdict != "PASS":
+    (directory / "top.il").write_text(text)
+    verdict = _run_sby(directory, "proof", *PROOF)
+    if verdict not in ("PASS", "FAIL"):
         raise FormalError(f"{name} was not decided ({verdict}); see {directory}/proof.log")
+    return verdict == "PASS"
+
+
+def prove(top: wiring.Component, name: str) -> None:
+    """Insist that ``top`` :func:`holds`.
+
+    Raises
+    ------
+    ProofFailed
+        It does not; a waveform has been searched for.
+    """
+    if not holds(top, name):
+        directory = build_root() / "formal" / name
+        verdict = _run_sby(directory, "counterexample", *SEARCH)
+        where = "/counterexample/engine_0/trace.vcd" if verdict == "FAIL" else " (no waveform)"
+        raise ProofFailed(f"{name} is refuted; see {directory}{where}")
 
 
 def _rtlil(top: wiring.Component) -> str:
@@ -109,10 +118,11 @@ def _rtlil(top: wiring.Component) -> str:
     return rtlil.convert(module, name="top", ports=[sync.clk, *ports], emit_src=False)
 
 
-def _run_sby(directory: Path, task: str, source: Path, options: str, engine: str) -> str:
+def _run_sby(directory: Path, task: str, options: str, engine: str) -> str:
     """Run the front end with tools from packages only; returns the verdict it writes down."""
     script = directory / f"{task}.sby"
     options = options.format(timeout=TIMEOUT)
+    source = directory / "top.il"
     script.write_text(SCRIPT.format(options=options, engine=engine, source=source))
     binaries = Path(sys.executable).parent
     tools = {

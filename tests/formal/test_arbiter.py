@@ -12,7 +12,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
 from tailrace_hw.lib import arbiter
-from tailrace_sim.formal import ProofFailed, mutant, prove
+from tailrace_sim.formal import holds, mutant, prove
 
 pytestmark = pytest.mark.formal
 
@@ -123,5 +123,4 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_proof_finds(fault):
     case, old, new = FAULTS[fault]
-    with pytest.raises(ProofFailed):
-        prove(ArbiterProof(mutant(arbiter, old, new), *CASES[case]), fault)
+    assert not holds(ArbiterProof(mutant(arbiter, old, new), *CASES[case]), fault)

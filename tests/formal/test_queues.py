@@ -12,7 +12,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from tailrace_hw.lib import fifo, stage
-from tailrace_sim.formal import ProofFailed, mutant, prove
+from tailrace_sim.formal import holds, mutant, prove
 
 pytestmark = pytest.mark.formal
 
@@ -126,5 +126,4 @@ FAULTS = {
 def test_proof_finds(fault):
     queue, old, new = FAULTS[fault]
     module, make, *bounds = QUEUES[queue]
-    with pytest.raises(ProofFailed):
-        prove(QueueProof(make(mutant(module, old, new)), *bounds), fault)
+    assert not holds(QueueProof(make(mutant(module, old, new)), *bounds), fault)
