@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from tailrace_hw.lib.packet import beat_layout
 from tailrace_hw.virtio.net_rx_headers import HASH_BITS, WINDOW, HeaderParser
-from tailrace_hw.virtio.net_sum import RangeSum, byte_range, sum_latency
+from tailrace_hw.virtio.net_sum import RangeSum, byte_range, place_in_beat, sum_latency
 from tailrace_hw.virtio.net_types import RxInfo
 
 __all__ = ["RxAnalyse"]
@@ -106,13 +106,6 @@ class RxAnalyse(wiring.Component):
     def _judge(self, m, parsed, summary, layout):
         """Turn offsets into byte ranges of the beat, sum both checksums, compare."""
 
-        def within(position):
-            """Where ``position`` is in this beat: 0 before it, its size behind it."""
-            distance = Signal(20)
-            m.d.comb += distance.eq(position - parsed.base)
-            behind = (distance >= self._octets) & ~distance[-1]
-            return Mux(distance[-1], 0, Mux(behind, self._octets, distance))
-
         bounds = data.StructLayout(
             {
                 name: range(self._octets + 1)
@@ -123,7 +116,7 @@ class RxAnalyse(wiring.Component):
         ranged = Signal(layout)
         m.d.sync += ranged.eq(parsed)
         m.d.sync += [
-            at[name].eq(within(summary[name]))
+            at[name].eq(place_in_beat(m, summary[name], parsed.base, self._octets))
             for name in ("network", "transport", "end", "address_first", "address_last")
         ]
         long_enough = parsed.length >= summary.end

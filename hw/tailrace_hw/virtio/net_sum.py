@@ -4,10 +4,19 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["RangeSum", "byte_range", "sum_latency"]
+__all__ = ["RangeSum", "byte_range", "place_in_beat", "sum_latency"]
 
 #: Words that one register stage adds up.
 _FAN_IN = 4
+
+
+def place_in_beat(m, position, base, count: int):
+    """Where byte ``position`` of a frame is in the beat of ``count`` bytes that starts with byte
+    ``base``: 0 when it is before that beat, ``count`` when behind it."""
+    distance = Signal(20)
+    m.d.comb += distance.eq(position - base)
+    before = distance[-1]
+    return Mux(before, 0, Mux(distance >= count, count, distance))
 
 
 def byte_range(start, end, count: int):

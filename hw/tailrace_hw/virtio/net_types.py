@@ -3,6 +3,8 @@
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import Out
 
+from tailrace_hw.errors import ErrorCode
+
 __all__ = [
     "HEADER_BYTES",
     "GsoType",
@@ -17,6 +19,7 @@ __all__ = [
     "TransmitCounters",
     "TxEntry",
     "TxFrame",
+    "TxGathered",
     "TxPatch",
 ]
 
@@ -103,17 +106,17 @@ class TxEntry(data.Struct):
     queue: 8
     id: 16
     slots: 16
-    #: DMA reads made for it (0 for a chain refused at its first segment), and their bytes.
+    #: DMA reads made for it, and the bytes of room kept for it.
     reads: 16
     reserved: 18
-    #: ErrorCode, NONE for a chain that is to be sent.
-    error: 8
-    #: Bytes of the chain, header included, as far as they were looked at.
-    length: 33
+    #: NONE for a chain that is to be sent.
+    error: ErrorCode
+    #: Address of a device-writable buffer, else bytes of the chain, header included.
+    info: 64
 
 
-class TxFrame(data.Struct):
-    """Metadata of a gathered chain (header and frame)."""
+class TxGathered(data.Struct):
+    """Metadata of a gathered chain: header and frame."""
 
     queue: 8
     #: Bytes of the frame without header.
@@ -122,11 +125,25 @@ class TxFrame(data.Struct):
     bad: 1
 
 
-class TxPatch(data.Struct):
-    """What is written over a frame's checksum field."""
+class TxFrame(data.Struct):
+    """Metadata of a frame whose header was taken off."""
 
+    length: 17
+    #: A checksum of everything from byte ``csum_start`` on is to be stored ``csum_offset`` bytes
+    #: behind that place.
+    needs_csum: 1
+    csum_start: 16
+    csum_offset: 16
+    #: Meaningful on the last beat: the frame must not leave.
+    drop: 1
+
+
+class TxPatch(data.Struct):
+    """What is known of a frame that waits to leave."""
+
+    length: 17
+    #: ``value`` goes to bytes ``position`` and ``position + 1``, high byte first.
     enable: 1
-    #: Byte offset of the field in the frame.
     position: 17
     value: 16
 

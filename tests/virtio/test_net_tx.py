@@ -1,0 +1,367 @@
+"""virtio-net transmit: the driver's chains leave as frames, or are counted drops."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
+from scapy.packet import Raw
+
+from tailrace_hw.errors import ErrorCode
+from tailrace_hw.virtio.net_tx import NetTransmit
+from tailrace_sim.models.net_offload import internet_sum
+from tailrace_sim.net_unit import Buffer, Chain, ChainAgent, Clock, ReadAgent
+from tailrace_sim.streams import receive, receive_packets
+from tailrace_sim.unit import seeded, simulate
+
+FUNCTION = 5
+REASONS = ("bad_chain", "bad_header", "fault", "flushed")
+MAX_FRAME = 1518
+
+
+@dataclass
+class Header:
+    """struct virtio_net_hdr (5.1.6)."""
+
+    flags: int = 0
+    gso_type: int = 0
+    csum_start: int = 0
+    csum_offset: int = 0
+
+    def __bytes__(self):
+        fields = (0, 0, self.csum_start, self.csum_offset, 0)
+        return bytes([self.flags, self.gso_type]) + b"".join(
+            field.to_bytes(2, "little") for field in fields
+        )
+
+
+class Bench:
+    """NetTransmit with agents on its ports; runs until every chain is accounted for."""
+
+    def __init__(self, width, pairs=1, *, latency=4, memory=20, stall=0.0, csum=True, **dut):
+        self.rng = seeded()
+        self.clock = Clock()
+        self.pairs = pairs
+        self.csum = csum
+        self.stall = stall
+        self.dut = NetTransmit(pairs, width, max_frame=MAX_FRAME, **dut)
+        self.engine = ChainAgent(
+            self.dut.chains, self.clock, self.rng, latency=latency, stall=stall
+        )
+        self.host = ReadAgent(
+            self.dut.dma, self.clock, self.rng, width, latency=memory, stall=stall
+        )
+        self.counts = Counter()
+        self.events = []
+        self.frames = []
+        self._next_address = 0x1_2345_6789
+
+    def post(self, queue, data, cuts=(), writable=False):
+        """Make ``data`` available as a chain of buffers that end at ``cuts`` and at its end."""
+        ends = [*sorted(cuts), len(data)]
+        buffers = []
+        for start, end in zip([0, *ends], ends, strict=False):
+            self._next_address += self.rng.randint(1, 100)
+            buffers.append(Buffer(self._next_address, end - start, writable))
+            self.host.write(self._next_address, data[start:end])
+            self._next_address += end - start
+        chain = Chain(tuple(buffers), self.rng.getrandbits(16), len(buffers))
+        self.engine.posted[queue].append(chain)
+        return chain
+
+    def random_cuts(self, length):
+        cuts = {self.rng.randrange(1, length) for _ in range(self.rng.randint(0, 5))}
+        if self.rng.random() < 0.2:
+            cuts |= set(range(1, self.rng.randint(2, min(length, 30))))
+        return cuts
+
+    def run(self, *, gap=0.0, flush=False, limit=60_000):
+        """Returns cycles from the start to the last frame's end."""
+        total = sum(map(len, self.engine.posted))
+        finished = 0
+
+        async def main(ctx):
+            ctx.set(self.dut.csum, self.csum)
+            ctx.set(self.dut.function, FUNCTION)
+            ctx.set(self.dut.flush, flush)
+            while not flush and self.settled() < total:
+                await ctx.tick()
+            await ctx.tick().repeat(60)
+
+        async def sink(ctx):
+            nonlocal finished
+            while True:
+                for contents, _ in await receive_packets(ctx, self.dut.frames, 1, self.rng, gap):
+                    self.frames.append(contents)
+                    finished = self.clock.cycle
+
+        agents = self.engine.benches() + self.host.benches()
+        simulate(
+            self.dut,
+            main,
+            background=[self.clock.run, self._count, self._errors, sink, *agents],
+            cycles=limit,
+        )
+        assert self.counts["sent"] == len(self.frames)
+        assert self.counts["bytes"] == sum(map(len, self.frames))
+        if not flush:
+            assert self.settled() == total
+            expected = [
+                [(chain.id, chain.slots, 0, 0) for chain in chains] for chains in self.engine.posted
+            ]
+            completed = [[] for _ in range(self.pairs)]
+            for queue, *rest in self.engine.completed:
+                completed[queue].append(tuple(rest))
+            assert completed == expected, "not every chain came back once, in order"
+        assert all(function == FUNCTION for _, _, function in self.host.requests)
+        return finished
+
+    def settled(self):
+        return self.counts["sent"] + sum(self.counts[reason] for reason in REASONS)
+
+    async def _count(self, ctx):
+        names = ("sent", *REASONS)
+        counters = [getattr(self.dut.counters, name) for name in names]
+        while True:
+            _, _, *pulses, octets = await ctx.tick().sample(*counters, self.dut.counters.bytes)
+            self.counts.update(dict(zip(names, pulses, strict=True)))
+            self.counts["bytes"] += octets if pulses[0] else 0
+
+    async def _errors(self, ctx):
+        while True:
+            for event in await receive(ctx, self.dut.errors, 1, self.rng, self.stall):
+                assert event.function == FUNCTION
+                self.events.append((ErrorCode(event.code), event.queue, event.info))
+
+
+def offload_frame(rng):
+    """A frame as the wire must see it, as the driver gives it, and the header that asks for it."""
+    l4 = rng.choice([TCP, UDP])
+    ip = rng.choice([IP(src="10.1.2.3", dst="10.4.5.6"), IPv6(src="2001:db8::1", dst="::2")])
+    ports = {"sport": rng.randrange(65536), "dport": rng.randrange(65536)}
+    wire = bytes(
+        Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+        / ip
+        / l4(**ports)
+        / Raw(rng.randbytes(rng.randint(0, 300)))
+    )
+    start = 34 if isinstance(ip, IP) else 54
+    offset = 16 if l4 is TCP else 6
+    pseudo = wire[26:34] if isinstance(ip, IP) else wire[22:54]
+    pseudo += (len(wire) - start).to_bytes(4, "big") + (6 if l4 is TCP else 17).to_bytes(4, "big")
+    given = bytearray(wire)
+    given[start + offset : start + offset + 2] = internet_sum(pseudo).to_bytes(2, "big")
+    return wire, bytes(given), Header(flags=1, csum_start=start, csum_offset=offset)
+
+
+def patched(frame, start, offset):
+    """What any checksum offload must make of a frame, field anywhere."""
+    value = 0xFFFF ^ internet_sum(frame[start:])
+    if not value and offset == 6:
+        value = 0xFFFF
+    at = start + offset
+    return frame[:at] + value.to_bytes(2, "big") + frame[at + 2 :]
+
+
+@pytest.mark.parametrize("width", [64, 512])
+@pytest.mark.parametrize("stall", [0.0, 0.3])
+def test_random_chains_become_frames(width, stall):
+    bench = Bench(width, 3, stall=stall)
+    rng = bench.rng
+    expected = [[] for _ in range(3)]
+    for index in range(60):
+        kind = rng.choice(["plain", "offload", "anywhere"])
+        if kind == "offload":
+            wire, given, header = offload_frame(rng)
+        else:
+            given = rng.randbytes(rng.choice([rng.randint(14, 140), rng.randint(14, 400)]))
+            wire, header = given, Header(csum_start=999)
+            if kind == "anywhere":
+                start = rng.randint(0, len(given) - 2)
+                offset = rng.randint(0, len(given) - 2 - start)
+                header = Header(flags=1, csum_start=start, csum_offset=offset)
+                wire = patched(given, start, offset)
+        queue = index % 3
+        expected[queue].append(wire)
+        data = bytes(header) + given
+        bench.post(queue, data, bench.random_cuts(len(data)))
+    bench.run(gap=stall)
+    assert not bench.events
+    remaining = [iter(frames) for frames in expected]
+    heads = [next(frames) for frames in remaining]
+    for frame in bench.frames:
+        assert frame in heads, "changed, or out of the order of its queue"
+        queue = heads.index(frame)
+        heads[queue] = next(remaining[queue], None)
+    assert heads == [None] * 3
+
+
+@pytest.mark.parametrize("width", [64, 512])
+def test_every_length_and_every_cut(width):
+    bench = Bench(width)
+    frames = [bench.rng.randbytes(n) for n in range(14, 14 + width // 4 + 10)]
+    for index, frame in enumerate(frames):
+        data = bytes(Header()) + frame
+        bench.post(0, data, {1 + index % (len(data) - 1)})
+    bench.run()
+    assert bench.frames == frames
+
+
+def test_checksum_zero():
+    """Data chosen so that the sum is 0xFFFF: UDP's becomes 0xFFFF, others stay 0."""
+    bench = Bench(64)
+    head = bytes(14)
+    expected = []
+    for offset, field in ((6, b"\xff\xff"), (16, b"\0\0")):
+        body = bytearray(b"\x12\x34" + bytes(20))
+        body[2:4] = (0xFFFF - 0x1234).to_bytes(2, "big")
+        bench.post(0, bytes(Header(1, 0, 14, offset)) + head + body)
+        body[offset : offset + 2] = field
+        expected.append(head + bytes(body))
+    bench.run()
+    assert bench.frames == expected
+
+
+def test_without_csum_the_flag_is_ignored():
+    bench = Bench(64, csum=False)
+    frame = bytes(range(60))
+    bench.post(0, bytes(Header(1, 0, 60000, 60000)) + frame)
+    bench.run()
+    assert bench.frames == [frame]
+
+
+#: name: (data of the chain, error code, counter)
+BAD = {
+    "one byte": (bytes(1), ErrorCode.NET_TX_TOO_SHORT, "bad_chain"),
+    "header only": (bytes(12), ErrorCode.NET_TX_TOO_SHORT, "bad_chain"),
+    "no type": (bytes(25), ErrorCode.NET_TX_TOO_SHORT, "bad_chain"),
+    "too long": (bytes(12 + MAX_FRAME + 1), ErrorCode.NET_TX_TOO_LONG, "bad_chain"),
+    "gso": (bytes(Header(0, 1)) + bytes(60), ErrorCode.NET_TX_BAD_HEADER, "bad_header"),
+    "start": (bytes(Header(1, 0, 59, 0)) + bytes(60), ErrorCode.NET_TX_BAD_CSUM, "bad_header"),
+    "offset": (bytes(Header(1, 0, 20, 39)) + bytes(60), ErrorCode.NET_TX_BAD_CSUM, "bad_header"),
+    "both": (
+        bytes(Header(1, 0, 0xFFFF, 0xFFFF)) + bytes(60),
+        ErrorCode.NET_TX_BAD_CSUM,
+        "bad_header",
+    ),
+}
+
+
+@pytest.mark.parametrize("width", [64, 512])
+def test_bad_chains_harm_no_other(width):
+    bench = Bench(width, stall=0.1)
+    good, codes, counts = [], [], Counter()
+    for data, code, counter in BAD.values():
+        for cuts in ((), (1,), tuple(range(1, min(len(data), 20)))):
+            if len(data) > max(cuts, default=0):
+                bench.post(0, data, cuts)
+                codes.append(code)
+                counts[counter] += 1
+        good.append(bench.rng.randbytes(80))
+        bench.post(0, bytes(Header()) + good[-1], (12,))
+    bench.run()
+    assert bench.frames == good
+    assert sorted(code.value for code, _, _ in bench.events) == sorted(c.value for c in codes)
+    assert {queue for _, queue, _ in bench.events} == {1}
+    assert all(bench.counts[name] == count for name, count in counts.items())
+
+
+def test_a_huge_buffer_is_not_read():
+    bench = Bench(64)
+    bench.host.write(100, bytes(12))
+    chain = (Buffer(100, 12, False), Buffer(0x4000_0000, 0xFFFF_FFFF, False))
+    bench.engine.posted[0].append(Chain((*chain, *chain), 7, 4))
+    bench.run()
+    assert [length for _, length, _ in bench.host.requests] == [12]
+    assert bench.events == [(ErrorCode.NET_TX_TOO_LONG, 1, 12 + 0xFFFF_FFFF)]
+
+
+def test_writable_buffer_in_a_transmit_chain():
+    bench = Bench(64)
+    bench.host.write(500, bytes(72))
+    bad = Chain((Buffer(500, 72, False), Buffer(9000, 10, True)), 3, 2)
+    bench.engine.posted[0].append(bad)
+    bench.post(0, bytes(Header()) + bytes(range(70)))
+    bench.run()
+    assert bench.frames == [bytes(range(70))]
+    assert bench.events == [(ErrorCode.QUEUE_BAD_DIRECTION, 1, 9000)]
+    assert bench.counts["bad_chain"] == 1
+
+
+@pytest.mark.parametrize("width", [64, 512])
+def test_failing_reads_keep_the_frame_back(width):
+    bench = Bench(width, stall=0.1)
+    rng = bench.rng
+    good, faults = [], set()
+    for index in range(24):
+        frame = rng.randbytes(rng.randint(14, 200))
+        chain = bench.post(0, bytes(Header()) + frame, bench.random_cuts(len(frame)))
+        if index % 3 == 1:
+            faults |= {b.address for b in rng.sample(chain.buffers, rng.randint(1, 2))[:1]}
+        else:
+            good.append(frame)
+    bench.host.faults = frozenset(faults)
+    bench.run()
+    assert bench.frames == good
+    assert bench.counts["fault"] == 8
+    assert bench.events == [(ErrorCode.QUEUE_DATA_FAULT, 1, 2)] * 8
+
+
+def test_flush_takes_nothing():
+    bench = Bench(64)
+    bench.post(0, bytes(Header()) + bytes(60))
+    bench.run(flush=True)
+    assert not bench.frames
+    assert not bench.engine.taken[0]
+
+
+def test_a_wire_that_stands_still_holds_up_takes_not_segments():
+    """The queue engine's segment stream is shared with the control queue: it must never wait."""
+    bench = Bench(64, depth=8192)
+    for _ in range(40):
+        bench.post(0, bytes(Header()) + bytes(1000))
+    waited = 0
+
+    async def main(ctx):
+        nonlocal waited
+        stream = bench.dut.chains.segments
+        for _ in range(2000):
+            _, _, valid, ready = await ctx.tick().sample(stream.valid, stream.ready)
+            waited += valid and not ready
+
+    agents = bench.engine.benches() + bench.host.benches()
+    simulate(bench.dut, main, background=[bench.clock.run, *agents])
+    assert 2 < bench.engine.taken[0] < 10
+    assert not waited
+
+
+def test_queues_are_served_in_turn():
+    bench = Bench(64, 4)
+    for queue in range(4):
+        for index in range(8):
+            bench.post(queue, bytes(Header()) + bytes([queue, index]) * 10)
+    bench.run()
+    order = [frame[0] for frame in bench.frames]
+    for start in range(0, 24, 4):
+        assert sorted(order[start : start + 4]) == [0, 1, 2, 3]
+
+
+def test_short_frames_at_one_in_four_cycles():
+    bench = Bench(512, memory=250)
+    for index in range(200):
+        bench.post(0, bytes(Header()) + bytes([index]) * 64)
+    cycles = bench.run()
+    assert len(bench.frames) == 200
+    assert cycles <= 4 * 200 + 250 + 40
+
+
+def test_long_frames_at_the_rate_of_the_bus():
+    bench = Bench(512, memory=250)
+    frames = [bench.rng.randbytes(1500) for _ in range(30)]
+    for frame in frames:
+        bench.post(0, bytes(Header()) + frame)
+    cycles = bench.run()
+    assert bench.frames == frames
+    assert cycles <= 24 * len(frames) + 250 + 70
