@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from tailrace_hw.errors import ErrorCode, ErrorEvent, ErrorSource
-from tailrace_hw.mac.types import MacCounters
+from tailrace_hw.mac.types import RxCounters
 
 __all__ = ["MacErrors"]
 
@@ -24,13 +24,13 @@ class MacErrors(wiring.Component):
 
     Members
     -------
-    counters : In(MacCounters)
+    counters : In(RxCounters)
     length : In(17)
         Of the frame that is counted in this cycle; the event's ``info``.
     errors : Out(stream of ErrorEvent)
     """
 
-    counters: In(MacCounters)
+    counters: In(RxCounters)
     length: In(17)
     errors: Out(stream.Signature(ErrorEvent))
 

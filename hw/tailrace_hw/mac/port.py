@@ -3,7 +3,7 @@
 import dataclasses
 
 from amaranth.hdl import DomainRenamer, Module
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
@@ -18,7 +18,7 @@ from tailrace_hw.mac.errors import MacErrors
 from tailrace_hw.mac.rx_capture import RxCapture
 from tailrace_hw.mac.rx_check import RxCheck
 from tailrace_hw.mac.tx_path import TxPath
-from tailrace_hw.mac.types import COUNTERS, MacCounters, RxStatus, captured_layout
+from tailrace_hw.mac.types import MacCounters, RxStatus, captured_layout
 
 __all__ = ["ADDRESS_WIDTH", "MacPort"]
 
@@ -129,16 +129,13 @@ class MacPort(wiring.Component):
         wiring.connect(m, reporter.errors, wiring.flipped(self.errors))
         m.d.comb += [
             bank.status.link_up.eq(self.link_up),
-            reporter.counters.eq(self.counters),
+            reporter.counters.eq(self.counters.rx),
             reporter.length.eq(check.length),
         ]
-        for name in COUNTERS:
-            side = transmit if name.startswith("tx") else check
-            counter = getattr(self.counters, name)
-            m.d.comb += [
-                counter.eq(getattr(side.counters, name)),
-                getattr(bank, name).value.eq(counter),
-            ]
+        for side, counters in ((check, self.counters.rx), (transmit, self.counters.tx)):
+            m.d.comb += counters.eq(side.counters)
+            for name, _ in data.Layout.cast(counters.shape()):
+                m.d.comb += getattr(bank, name).value.eq(getattr(counters, name))
         return m
 
     def _receive(self, m, bank):

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from tailrace_hw.lib.packet import PacketSignature, beat_layout
 from tailrace_hw.lib.stage import RegisterStage
-from tailrace_hw.mac.types import LOST_WIDTH, MacCounters, RxReason, RxStatus, captured_layout
+from tailrace_hw.mac.types import LOST_WIDTH, RxCounters, RxReason, RxStatus, captured_layout
 
 __all__ = ["RxCheck"]
 
@@ -28,8 +28,7 @@ class RxCheck(wiring.Component):
     i : In(stream of captured_layout(width))
     o : Out(PacketSignature(width, RxStatus))
     min_length, max_length : In(16)
-    counters : Out(MacCounters)
-        Its receive part.
+    counters : Out(RxCounters)
     length : Out(17)
         Bytes of the frame that is counted in this cycle.
     """
@@ -42,7 +41,7 @@ class RxCheck(wiring.Component):
                 "o": Out(PacketSignature(width, RxStatus)),
                 "min_length": In(16),
                 "max_length": In(16),
-                "counters": Out(MacCounters),
+                "counters": Out(RxCounters),
                 "length": Out(17),
             }
         )

@@ -10,7 +10,7 @@ from tailrace_hw.lib.axis_adapter import AxisMeta, PacketToAxis
 from tailrace_hw.lib.fifo import AsyncFifo
 from tailrace_hw.lib.packet import PacketSignature, beat_layout
 from tailrace_hw.lib.packet_fifo import PacketFifo
-from tailrace_hw.mac.types import MacCounters
+from tailrace_hw.mac.types import TxCounters
 
 __all__ = ["TxPath"]
 
@@ -39,8 +39,8 @@ class TxPath(wiring.Component):
     i : In(PacketSignature(width))
     o : Out(AxisSignature(width, user=1)), in ``domain``
         ``tuser`` is 0.
-    counters : Out(MacCounters)
-        Its transmit part; frames and bytes in the cycle in which a frame's last beat is taken.
+    counters : Out(TxCounters)
+        Frames and bytes in the cycle in which a frame's last beat is taken.
     """
 
     def __init__(self, width: int, *, domain: str, max_length: int):
@@ -52,7 +52,7 @@ class TxPath(wiring.Component):
             {
                 "i": In(PacketSignature(width)),
                 "o": Out(AxisSignature(width, user=1)),
-                "counters": Out(MacCounters),
+                "counters": Out(TxCounters),
             }
         )
 

@@ -4,7 +4,15 @@ from amaranth.lib import data, enum
 
 from tailrace_hw.lib.packet import beat_layout
 
-__all__ = ["COUNTERS", "LOST_WIDTH", "MacCounters", "RxReason", "RxStatus", "captured_layout"]
+__all__ = [
+    "LOST_WIDTH",
+    "MacCounters",
+    "RxCounters",
+    "RxReason",
+    "RxStatus",
+    "TxCounters",
+    "captured_layout",
+]
 
 #: Bits of the number of whole frames that one overflow lost; it stays at its maximum.
 LOST_WIDTH = 16
@@ -46,19 +54,28 @@ def captured_layout(width: int) -> data.StructLayout:
     return beat_layout(width, _CaptureMeta)
 
 
-class MacCounters(data.Struct):
-    """What is added to the port's counters in this cycle."""
+class RxCounters(data.Struct):
+    """What is added to the receive counters in this cycle."""
 
     rx_frames: 1
     rx_bytes: 17
-    tx_frames: 1
-    tx_bytes: 17
     rx_drop_error: 1
     rx_drop_runt: 1
     rx_drop_oversize: 1
     rx_drop_overflow: 17
+
+
+class TxCounters(data.Struct):
+    """What is added to the transmit counters in this cycle."""
+
+    tx_frames: 1
+    tx_bytes: 17
     tx_drop_oversize: 1
 
 
-#: Names of the counters, here and in ``regs.rdl``.
-COUNTERS = tuple(name for name, _ in data.Layout.cast(MacCounters))
+class MacCounters(data.Struct):
+    """What is added to a port's counters in this cycle; the counters in ``regs.rdl`` have the same
+    names."""
+
+    rx: RxCounters
+    tx: TxCounters

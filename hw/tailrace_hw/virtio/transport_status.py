@@ -66,9 +66,9 @@ class StatusMachine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        status = Signal(8)
+        field = Signal(8)
         features_ok, driver_ok, needs_reset, failed = (
-            status[bit.bit_length() - 1]
+            field[bit.bit_length() - 1]
             for bit in (
                 DeviceStatus.FEATURES_OK,
                 DeviceStatus.DRIVER_OK,
@@ -77,7 +77,7 @@ class StatusMachine(wiring.Component):
             )
         )
         m.d.comb += [
-            self.shown.eq(status | Mux(self.resetting, DeviceStatus.ACKNOWLEDGE, 0)),
+            self.shown.eq(field | Mux(self.resetting, DeviceStatus.ACKNOWLEDGE, 0)),
             self.features_ok.eq(features_ok & ~self.resetting),
             self.driver_ok.eq(driver_ok & ~self.resetting),
             self.halt.eq(needs_reset | failed),
@@ -86,12 +86,12 @@ class StatusMachine(wiring.Component):
         m.d.sync += self.changed.eq(0)
         with m.If(self.resetting):
             with m.If(self.reset_done):
-                m.d.sync += [self.resetting.eq(0), status.eq(0)]
+                m.d.sync += [self.resetting.eq(0), field.eq(0)]
         with m.Elif(self.write & (self.value == 0)):
             m.d.sync += self.resetting.eq(1)
         with m.Else():
             with m.If(self.write):
-                m.d.sync += status.eq(status | self._settable(m, features_ok))
+                m.d.sync += field.eq(field | self._settable(m, features_ok))
             with m.If(self.fault):
                 m.d.sync += [needs_reset.eq(1), self.changed.eq(driver_ok & ~needs_reset)]
         self._function_level_reset(m)
