@@ -1,12 +1,11 @@
 """One virtio-net function: transport, engines, data paths and control queue, composed."""
 
-from amaranth.hdl import Const, Module
+from amaranth.hdl import Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from tailrace_hw.config import VirtioNetConfig
-from tailrace_hw.errors import ErrorCode, ErrorEvent
-from tailrace_hw.lib.arbiter import RoundRobinArbiter
+from tailrace_hw.errors import ErrorEvent
 from tailrace_hw.lib.csr import CsrSignature
 from tailrace_hw.lib.packet import PacketSignature
 from tailrace_hw.pcie.dma import DmaReadPort, DmaWritePort
@@ -14,6 +13,7 @@ from tailrace_hw.pcie.function import InterruptRequest
 from tailrace_hw.virtio.chain_split import ChainSplit
 from tailrace_hw.virtio.control import ControlQueue
 from tailrace_hw.virtio.engine import VirtqueueEngine
+from tailrace_hw.virtio.fault import FunctionErrors
 from tailrace_hw.virtio.net_counters import ADDRESS_WIDTH as COUNTERS_WIDTH
 from tailrace_hw.virtio.net_counters import NetCounters
 from tailrace_hw.virtio.net_rx import NetReceive
@@ -28,9 +28,6 @@ READERS = (
     "rx_ring", "rx_chain", "rx_event", "tx_ring", "tx_chain", "tx_event", "tx_data", "control",
 )  # fmt: skip
 WRITERS = ("rx_data", "rx_used", "rx_event", "tx_used", "tx_event", "control")
-
-#: Codes that mean DEVICE_NEEDS_RESET, see :class:`ErrorCode`.
-_FATAL = range(0x10, 0x20)
 
 
 def vectors(config: VirtioNetConfig) -> int:
@@ -163,7 +160,7 @@ class VirtioNet(wiring.Component):
             self._transmit.flush.eq(stopped),
             self._control.multiqueue.eq(features.mq),
             self._control.clear.eq(transport.clear),
-            self._control.queue.eq(Const(2 * self.config.queue_pairs, 16)),
+            self._control.queue.eq(Mux(features.mq, 2 * self.config.queue_pairs, 2)),
         ]
         parts = (
             transport, self._rx_engine, self._tx_engine, self._receive, self._transmit,
@@ -188,21 +185,15 @@ class VirtioNet(wiring.Component):
             connect(m, writes[name], flipped(port))
 
     def _connect_errors(self, m):
-        """One stream of errors; those of the driver's making ask for a reset."""
-        parts = (
-            self._transport, self._rx_engine, self._tx_engine, self._receive, self._transmit,
-            self._control,
-        )  # fmt: skip
-        m.submodules.error_arbiter = arbiter = RoundRobinArbiter(ErrorEvent, len(parts))
-        for part, port in zip(parts, arbiter.i, strict=True):
-            connect(m, part.errors, port)
-        connect(m, arbiter.o, flipped(self.errors))
-        fatal = [code for code in ErrorCode if code.value in _FATAL]
-        with m.If(arbiter.o.valid & arbiter.o.ready):
-            with m.Switch(arbiter.o.payload.code):
-                with m.Case(*fatal):
-                    m.d.sync += self._transport.fault.eq(1)
-                with m.Default():
-                    m.d.sync += self._transport.fault.eq(self._control.fault)
-        with m.Else():
-            m.d.sync += self._transport.fault.eq(self._control.fault)
+        m.submodules.errors = errors = FunctionErrors(self.config.queue_pairs)
+        connect(m, self._rx_engine.errors, errors.receive[0])
+        connect(m, self._receive.errors, errors.receive[1])
+        connect(m, self._tx_engine.errors, errors.transmit[0])
+        connect(m, self._transmit.errors, errors.transmit[1])
+        connect(m, self._transport.errors, errors.other[0])
+        connect(m, self._control.errors, errors.other[1])
+        connect(m, errors.o, flipped(self.errors))
+        m.d.comb += [
+            errors.control_queue.eq(self._control.queue),
+            self._transport.fault.eq(errors.fault | self._control.fault),
+        ]
