@@ -2,11 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from types import ModuleType
 
 from tailrace.errors import TailraceError
 from tailrace.host import Host
 from tailrace.pci import PciFunction, scan
-from tailrace.regs import address_map, errors, identity
+from tailrace.regs import address_map, errors, identity, pcie, port, virtio_net
 from tailrace.regs.codes import ErrorCode, ErrorSource
 from tailrace.virtio import spec
 from tailrace.virtio.net import VirtioNet
@@ -16,6 +17,12 @@ __all__ = ["ErrorRecord", "Identity", "Management", "Tailrace"]
 
 _MAGIC = int.from_bytes(b"TLRC", "little")
 _NO_QUEUE = 0xFFFF
+#: Blocks whose registers are counters and levels: name, base address, generated constants.
+_COUNTERS: tuple[tuple[str, int, ModuleType], ...] = (
+    ("pcie", address_map.PCIE, pcie),
+    ("port0", address_map.PORT0, port),
+    ("virtio_net0", address_map.VIRTIO_NET0, virtio_net),
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,23 @@ def _field(value: int, place: tuple[int, int]) -> int:
     """A register's field from its (lowest bit, width)."""
     lowest, width = place
     return value >> lowest & (1 << width) - 1
+
+
+def _registers(constants: ModuleType) -> list[tuple[str, int, int]]:
+    """(name, offset, bits) of every register in a module of generated constants."""
+    suffix = "_BITS"
+    found = []
+    for key, bits in vars(constants).items():
+        if key.endswith(suffix) and "__" not in key:
+            name = key.removesuffix(suffix)
+            offset = getattr(constants, name)
+            count = getattr(constants, f"{name}_COUNT", None)
+            if count is None:
+                found.append((name.lower(), offset, bits))
+            else:
+                stride = getattr(constants, f"{name}_STRIDE")
+                found += [(f"{name.lower()}{i}", offset + i * stride, bits) for i in range(count)]
+    return found
 
 
 class Management:
@@ -140,6 +164,16 @@ class Management:
         await self.write(address_map.ERRORS + errors.CODE_SELECT, code)
         await self.write(address_map.ERRORS + errors.CLEAR, 1)
 
+    async def counters(self) -> dict[str, dict[str, int]]:
+        """Every register of the counting blocks, by block and name."""
+        return {
+            block: {
+                name: await (self.read64 if bits == 64 else self.read)(base + offset)
+                for name, offset, bits in _registers(constants)
+            }
+            for block, base, constants in _COUNTERS
+        }
+
     async def total_errors(self) -> int:
         return await self.read(address_map.ERRORS + errors.TOTAL)
 
@@ -151,12 +185,14 @@ class Tailrace:
     ----------
     host : where it is
     management : PF0's registers
+    identity : what it says about itself
     net_functions : virtio-net functions in their order
     """
 
-    def __init__(self, management: PciFunction, net_functions: list[PciFunction]):
-        self.host: Host = management.host
-        self.management = Management(management)
+    def __init__(self, management: Management, who: Identity, net_functions: list[PciFunction]):
+        self.host: Host = management.function.host
+        self.management = management
+        self.identity = who
         self.net_functions = net_functions
 
     @classmethod
@@ -170,9 +206,8 @@ class Tailrace:
         for function in functions:
             if function.address.function == 0 and address_map.BAR in function.bars:
                 await function.enable()
-                device = cls(function, nets)
-                await device.management.identity()
-                return device
+                management = Management(function)
+                return cls(management, await management.identity(), nets)
         raise TailraceError("no Tailrace device was found")
 
     async def net(self, number: int = 0, options: NetOptions | None = None) -> VirtioNet:
