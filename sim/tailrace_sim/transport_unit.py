@@ -79,6 +79,7 @@ class Bench:
         self.tx = Engine(self.dut.tx_command, self.dut.tx_ack, self.dut.tx_notify)
         self.errors: list = []
         self.interrupts: list[int] = []
+        self.cycles = 0
 
     def run(self, body):
         done = []
@@ -109,6 +110,7 @@ class Bench:
         async for _, _, error, event, interrupt, request in ctx.tick().sample(
             dut.errors.valid, dut.errors.payload, dut.interrupt.valid, dut.interrupt.payload
         ):
+            self.cycles += 1
             if error:
                 self.errors.append((event.code, event.queue, event.info))
             if interrupt:
