@@ -122,7 +122,7 @@ def test_queue_pairs(ring, seed):
     net = bench.open(options(ring, queue_pairs=4, rx_size=64, tx_size=64))
     assert bench.device.active_pairs == 4
     sent = {queue: bench.frames(40) for queue in range(4)}
-    incoming = [random_frame(bench.rng)[:1514] for _ in range(160)]
+    incoming = [random_frame(bench.rng)[:1514] for _ in range(64)]
     for frame in incoming:
         bench.device.inject(frame)
     wanted = {q: [f for f in incoming if receive_queue(f, 4) == q] for q in range(4)}
@@ -145,7 +145,7 @@ def test_checksum_offload_both_ways(packed, seed):
     bench = SoftBench(seed=seed)
     bench.open(NetOptions(packed=packed))
     frames, wanted = [], []
-    while len(frames) < 60:
+    while len(frames) < 30:
         whole = random_frame(bench.rng)
         asked = checksum.request(whole)
         if asked is None or not receive_verdict(whole) or len(whole) > 1514:
@@ -156,7 +156,7 @@ def test_checksum_offload_both_ways(packed, seed):
     bench.run(bench.send(frames))
     sent = [frame for _, frame in bench.device.wire]
     assert sent == wanted
-    incoming = sent + [random_frame(bench.rng)[:1514] for _ in range(60)]
+    incoming = sent + [random_frame(bench.rng)[:1514] for _ in range(30)]
     for frame in incoming:
         bench.device.inject(frame)
     received = bench.run(bench.collect(len(incoming)))

@@ -148,7 +148,7 @@ def test_need_event_is_a_walk_past_the_event(event, old, moved):
     assert need_event(event, (old + moved) & 0xFFFF, old) == (event in walked)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     kind=st.sampled_from(sorted(KINDS)),
     event_idx=st.booleans(),

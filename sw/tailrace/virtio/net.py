@@ -302,7 +302,8 @@ class VirtioNet:
                 return []
             if not pair.rx.ring.enable_interrupt():
                 pair.rx.stats.waits += 1
-                pair.rx.stats.interrupts += await self._sleep(pair.rx_interrupt, left)
+                woken = await self._sleep(pair.rx_interrupt, left)
+                pair.rx.stats.interrupts += woken
             if pair in self.pairs:
                 pair.rx.ring.disable_interrupt()
 

@@ -66,7 +66,7 @@ class PackedQueue(Virtqueue):
             self.host.free(buffer)
 
     def add(self, readable: Sequence[Piece], writable: Sequence[Piece], token: Any) -> None:
-        """Place the buffers into the ring (2.8.21.1).
+        """Place the buffers into the ring (2.8.21).
 
         The flags of the first descriptor of a batch are held back until :meth:`publish`: the
         device goes through the ring in order, so that nothing behind it is seen before.
@@ -117,7 +117,7 @@ class PackedQueue(Virtqueue):
             self._added = 0
 
     def notification_wanted(self) -> bool:
-        """Device event suppression structure (2.8.10, 2.8.21.3)."""
+        """Device event suppression structure (2.8.10, 2.8.21)."""
         off_wrap, flags = spec.PVIRTQ_EVENT.unpack_from(self._device.mem)
         if flags & 3 != RingEvent.DESC or not self.event_idx:
             return flags & 3 != RingEvent.DISABLE
