@@ -12,6 +12,7 @@ __all__ = ["Transport", "find_transport", "insert", "request"]
 
 _TAGS = (0x8100, 0x88A8)
 _TCP, _UDP = 6, 17
+_UDP_OFFSET = 6
 
 
 class Transport(NamedTuple):
@@ -68,12 +69,14 @@ def find_transport(frame: bytes) -> Transport | None:
 def insert(frame: bytes, start: int, offset: int) -> bytes:
     """NEEDS_CSUM (5.1.6.2): the sum from ``start`` to the end, stored at ``start + offset``.
 
-    A result of 0 is sent as 0xFFFF for UDP (RFC 768), which is harmless for TCP: both stand for
-    the same sum.
+    A result of 0 is sent as 0xFFFF where UDP has its checksum (RFC 768: 0 means that there is
+    none), and stays 0 elsewhere.
     """
     total = internet_checksum(frame[start:])
+    if total == 0 and offset == _UDP_OFFSET:
+        total = 0xFFFF
     where = start + offset
-    return frame[:where] + (total or 0xFFFF).to_bytes(2, "big") + frame[where + 2 :]
+    return frame[:where] + total.to_bytes(2, "big") + frame[where + 2 :]
 
 
 def request(frame: bytes) -> tuple[bytes, int, int] | None:
@@ -87,7 +90,7 @@ def request(frame: bytes) -> tuple[bytes, int, int] | None:
         return None
     if ip.end != len(frame) or ip.end - ip.start < (20 if ip.protocol == _TCP else 8):
         return None
-    offset = 16 if ip.protocol == _TCP else 6
+    offset = 16 if ip.protocol == _TCP else _UDP_OFFSET
     where = ip.start + offset
     partial = internet_checksum(ip.pseudo) ^ 0xFFFF
     return frame[:where] + partial.to_bytes(2, "big") + frame[where + 2 :], ip.start, offset

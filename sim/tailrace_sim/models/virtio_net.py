@@ -40,7 +40,7 @@ def transmit(data: bytes, *, csum: bool, max_frame: int) -> Transmitted:
 
     Parameters
     ----------
-    csum : VIRTIO_NET_F_CSUM was negotiated
+    csum : VIRTIO_NET_F_CSUM was negotiated; without it the request is ignored (5.1.6.2.2)
     max_frame : longest frame that the port sends
     """
     if len(data) < _HEADER.size + _MIN_FRAME:
@@ -51,9 +51,7 @@ def transmit(data: bytes, *, csum: bool, max_frame: int) -> Transmitted:
         return Transmitted(None, "NET_TX_TOO_LONG")
     if gso_type != 0:
         return Transmitted(None, "NET_TX_BAD_HEADER")
-    if flags & _NEEDS_CSUM:
-        if not csum:
-            return Transmitted(None, "NET_TX_BAD_HEADER")
+    if csum and flags & _NEEDS_CSUM:
         if start + offset + 2 > len(frame):
             return Transmitted(None, "NET_TX_BAD_CSUM")
         frame = checksum.insert(frame, start, offset)
@@ -180,6 +178,9 @@ class SoftVirtioNet(SoftVirtioFunction):
         return done > 0
 
     def _transmit_chain(self, pair: int, ring: DeviceQueue, chain: Chain) -> None:
+        if chain.writable:
+            self.counters["QUEUE_BAD_DIRECTION"] += 1
+            return
         data = self._gather(ring, chain)
         result = transmit(data, csum=self.has(F_CSUM), max_frame=self.mtu + 18)
         if result.frame is None:
