@@ -32,6 +32,8 @@ class Chain:
     buffers: tuple[Buffer, ...]
     id: int
     slots: int = 1
+    #: The engine gives these buffers and then finds out that the chain is bad.
+    broken: bool = False
 
 
 class Clock:
@@ -118,7 +120,7 @@ class ChainAgent:
             yield {"queue": queue, "none": 1, "last": 1}
             return
         for index, buffer in enumerate(chain.buffers):
-            last = index == len(chain.buffers) - 1
+            last = index == len(chain.buffers) - 1 and not chain.broken
             yield {
                 "queue": queue,
                 "address": buffer.address,
@@ -129,6 +131,8 @@ class ChainAgent:
                 "id": chain.id if last else 0xDEAD,
                 "slots": chain.slots if last else 0xBEEF,
             }
+        if chain.broken:
+            yield {"queue": queue, "none": 1, "last": 1, "length": 0x55555555}
 
     async def _complete(self, ctx):
         while True:

@@ -58,6 +58,7 @@ class NetReceive(wiring.Component):
     dma : Out(DmaWritePort(width))
         Tag bit 0 marks a chain's last write.
     errors : Out(stream of ErrorEvent)
+        ``queue`` counts receive queues from 0.
     mrg_rxbuf, guest_csum : In(1)
         VIRTIO_NET_F_MRG_RXBUF and VIRTIO_NET_F_GUEST_CSUM as negotiated.
     active_pairs : In(5)

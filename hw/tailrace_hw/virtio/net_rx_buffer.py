@@ -17,16 +17,17 @@ class RxBuffer(wiring.Component):
     """Stores whole frames and analyses them on the way in.
 
     The input never waits. A frame is lost whole when the port marked it (``drop`` on its last
-    beat) or when it finds no room; otherwise its description appears on ``info``
-    :attr:`RxAnalyse.latency` + 2 cycles after its last beat, and by then its data are on ``o``.
-    Both outputs are in the order of the frames and move independently of each other.
+    beat), when it is longer than 65536 bytes less a beat (counted as marked), or when it finds no
+    room. Otherwise its description appears on ``info`` :attr:`RxAnalyse.latency` + 2 cycles after
+    its last beat, and by then its data are on ``o``. Both outputs are in the order of the frames
+    and move independently of each other.
 
     Parameters
     ----------
     width : :class:`int`
         Datapath width in bits.
     depth : :class:`int`
-        Bytes of buffer, a power of two and at most 65536; a frame occupies whole beats.
+        Bytes of buffer, a power of two; a frame occupies whole beats.
 
     Members
     -------
@@ -39,8 +40,6 @@ class RxBuffer(wiring.Component):
     """
 
     def __init__(self, width: int, depth: int):
-        if depth > 65536:
-            raise ValueError(f"frame lengths have 16 bits, a buffer of {depth} bytes is too long")
         self._width = width
         self._beats = depth // (width // 8)
         super().__init__(
@@ -63,11 +62,19 @@ class RxBuffer(wiring.Component):
         m.submodules.waiting = waiting = SyncFifo(RxInfo, self._beats + 2)
         beat = self.i.payload
         taken = Signal()
+        # Lengths have 16 bits, so a frame that goes on after this many beats is lost.
+        most = 65536 // (self._width // 8) - 1
+        beats = Signal(range(most + 1))
+        endless = beats == most
+        with m.If(taken & beat.last):
+            m.d.sync += beats.eq(0)
+        with m.Elif(taken & ~endless):
+            m.d.sync += beats.eq(beats + 1)
         m.d.comb += [
             taken.eq(self.i.valid & self.i.ready),
             self.i.ready.eq(store.i.ready),
             store.i.valid.eq(self.i.valid),
-            store.drop.eq(beat.meta.drop),
+            store.drop.eq(beat.meta.drop | endless),
             analyse.valid.eq(taken),
             analyse.lost.eq(store.dropped | store.overflowed),
             analyse.active_pairs.eq(self.active_pairs),

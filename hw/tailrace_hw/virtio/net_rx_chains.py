@@ -344,8 +344,7 @@ class RxChains(wiring.Component):
             self.errors.valid.eq(self._reason != RxDrop.NOT_READY),
             event.source.eq(ErrorSource.VIRTIO_NET),
             event.function.eq(self.function),
-            # receiveq i is the device's queue 2i (5.1.2).
-            event.queue.eq(self._first.queue << 1),
+            event.queue.eq(self._first.queue),
             event.info.eq(self._info),
         ]
         with m.Switch(self._reason):

@@ -74,8 +74,7 @@ class RxComplete(wiring.Component):
                 self.errors.payload.source.eq(ErrorSource.VIRTIO_NET),
                 self.errors.payload.code.eq(ErrorCode.QUEUE_DATA_FAULT),
                 self.errors.payload.function.eq(self.function),
-                # receiveq i is the device's queue 2i (5.1.2).
-                self.errors.payload.queue.eq(chain.queue << 1),
+                self.errors.payload.queue.eq(chain.queue),
                 self.errors.payload.info.eq(response.status),
             ]
         m.d.sync += [self.delivered.eq(0), self.fault.eq(0)]

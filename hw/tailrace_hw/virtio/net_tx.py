@@ -54,6 +54,7 @@ class NetTransmit(wiring.Component):
     dma : Out(DmaReadPort(width))
     frames : Out(PacketSignature(width))
     errors : Out(stream of ErrorEvent)
+        ``queue`` counts transmit queues from 0.
     csum : In(1)
         VIRTIO_NET_F_CSUM as negotiated.
     flush : In(1)

@@ -28,6 +28,9 @@ class TxChains(wiring.Component):
       segment on that exceeds it is read;
     * there are fewer bytes than virtio_net_hdr and an Ethernet header: NET_TX_TOO_SHORT.
 
+    A chain that the engine breaks off (``none`` after its first segment: its queue failed or is
+    being reset) is neither sent nor returned.
+
     Room for the data is kept from the take on: ``allowed`` is set while the longest frame has room
     in the store besides all that is under way, so ``segments`` waits only for the DMA engine to
     take requests, never for frames to leave. Latency 1 cycle; one segment a cycle.
@@ -101,7 +104,10 @@ class TxChains(wiring.Component):
 
         request_free = ~self.request.valid | self.request.ready
         step = Signal()
+        #: The whole answer is that there is no chain.
+        nothing = Signal()
         m.d.comb += [
+            nothing.eq(fresh & segment.none),
             self.segments.ready.eq(request_free & ended.i.ready),
             step.eq(self.segments.valid & self.segments.ready),
         ]
@@ -126,7 +132,7 @@ class TxChains(wiring.Component):
             m.d.comb += [
                 error_now.eq(fault),
                 info_now.eq(Mux(segment.writable, segment.address, length_now)),
-                read.eq(fault == ErrorCode.NONE),
+                read.eq((fault == ErrorCode.NONE) & ~segment.none),
             ]
         reads_now = Signal(16)
         reserved_now = Signal(18)
@@ -140,11 +146,13 @@ class TxChains(wiring.Component):
             entry.reserved.eq(reserved_now),
             entry.error.eq(error_now),
             entry.info.eq(info_now),
-            ended.i.valid.eq(step & segment.last & ~segment.none),
+            entry.abandoned.eq(segment.none),
+            # A chain that was not even begun leaves no trace.
+            ended.i.valid.eq(self.segments.valid & request_free & segment.last & ~nothing),
         ]
         with m.If(request_free):
             m.d.sync += [
-                self.request.valid.eq(step & read & ~segment.none),
+                self.request.valid.eq(step & read),
                 self.request.payload.function.eq(self.function),
                 self.request.payload.address.eq(segment.address),
                 self.request.payload.length.eq(segment.length),
@@ -158,10 +166,10 @@ class TxChains(wiring.Component):
                 error.eq(error_now),
                 info.eq(info_now),
             ]
-        self._keep_room(m, step, reserved_now)
+        self._keep_room(m, step, nothing, reserved_now)
         return m
 
-    def _keep_room(self, m, step, reserved_now):
+    def _keep_room(self, m, step, nothing, reserved_now):
         """Count the room and the chains that are spoken for."""
         segment = self.segments.payload
         kept = Signal(range(self._limit + self._longest + 1))
@@ -173,9 +181,9 @@ class TxChains(wiring.Component):
         spent = Signal(18)
         m.d.comb += [
             answered.eq(step & segment.last),
-            empty.eq(answered & segment.none),
+            empty.eq(answered & nothing),
             returned.eq(self.entries.valid & self.entries.ready),
-            surplus.eq(Mux(segment.none, self._longest, self._longest - reserved_now)),
+            surplus.eq(Mux(nothing, self._longest, self._longest - reserved_now)),
             spent.eq(self.entries.payload.reserved),
         ]
         m.d.sync += [

@@ -20,9 +20,9 @@ class TxGather(wiring.Component):
 
     For each entry, in order, its ``reads`` data packets are taken. They leave as one packet, unless
     the entry has an error: then they are dropped. When the last beat has come the chain is
-    completed with nothing written (virtio 1.2, 5.1.6.2), in any case. A chain with an error, or
-    with a failed read (QUEUE_DATA_FAULT, info: the DMA status), gives an error event; in the second
-    case its packet is marked ``bad``.
+    completed with nothing written (virtio 1.2, 5.1.6.2), unless it was ``abandoned``. A chain with
+    an error, or with a failed read (QUEUE_DATA_FAULT, info: the DMA status), gives an error event;
+    in the second case its packet is marked ``bad``.
 
     One data beat a cycle, whatever the lengths; latency 4 cycles, one more for the last beat when
     no other frame follows.
@@ -118,7 +118,7 @@ class TxGather(wiring.Component):
         m.d.comb += free.eq(
             (~self.complete.valid | self.complete.ready) & (~self.errors.valid | self.errors.ready)
         )
-        refused = entry.error != ErrorCode.NONE
+        refused = (entry.error != ErrorCode.NONE) | entry.abandoned
         nothing = entry.reads == 0
         ends = beat.last & (count + 1 == entry.reads)
         step = Signal()
@@ -165,12 +165,15 @@ class TxGather(wiring.Component):
     def _finish(self, m, finish, refused, failed, status):
         entry = self.entries.payload
         event = self.errors.payload
-        m.d.sync += [self.bad_chain.eq(finish & refused), self.fault.eq(finish & ~refused & failed)]
+        m.d.sync += [
+            self.bad_chain.eq(finish & refused & ~entry.abandoned),
+            self.fault.eq(finish & ~refused & failed),
+        ]
         with m.If(self.complete.ready):
             m.d.sync += self.complete.valid.eq(0)
         with m.If(self.errors.ready):
             m.d.sync += self.errors.valid.eq(0)
-        with m.If(finish):
+        with m.If(finish & ~entry.abandoned):
             m.d.sync += [
                 self.complete.valid.eq(1),
                 self.complete.payload.queue.eq(entry.queue),
@@ -180,8 +183,7 @@ class TxGather(wiring.Component):
                 event.source.eq(ErrorSource.VIRTIO_NET),
                 event.code.eq(Mux(refused, entry.error, ErrorCode.QUEUE_DATA_FAULT)),
                 event.function.eq(self.function),
-                # transmitq i is the device's queue 2i + 1 (5.1.2).
-                event.queue.eq((entry.queue << 1) | 1),
+                event.queue.eq(entry.queue),
                 event.info.eq(Mux(refused, entry.info, status)),
             ]
 

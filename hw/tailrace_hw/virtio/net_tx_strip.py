@@ -160,8 +160,7 @@ class TxStrip(wiring.Component):
             event.source.eq(ErrorSource.VIRTIO_NET),
             event.code.eq(wrong),
             event.function.eq(self.function),
-            # transmitq i is the device's queue 2i + 1 (5.1.2).
-            event.queue.eq((meta.queue << 1) | 1),
+            event.queue.eq(meta.queue),
             event.info.eq(header.as_value()[:64]),
         ]
         m.d.comb += self.bad_header.eq(report)

@@ -111,6 +111,8 @@ class TxEntry(data.Struct):
     reserved: 18
     #: NONE for a chain that is to be sent.
     error: ErrorCode
+    #: The engine broke off in the middle: what was read is dropped, nothing is returned.
+    abandoned: 1
     #: Address of a device-writable buffer, else bytes of the chain, header included.
     info: 64
 
