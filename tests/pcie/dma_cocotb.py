@@ -64,9 +64,10 @@ async def traffic(dut, *, count, stall=0.0, reorder=8, split="random", **host):
     reads = random_reads(bench, count)
     writes = random_writes(bench, count)
     await bench.finish()
-    assert await bench.check(reads) == count
+    compared = await bench.check(reads)
+    assert not bench.errors, bench.errors
+    assert compared == count
     assert all(one.status == DmaStatus.OK for one in writes)
-    assert not bench.errors
     for kind, ones in (("read", reads), ("write", writes)):
         assert bench.counts[kind]["requests"] == len(ones)
         assert bench.counts[kind]["bytes"] == sum(one.length for one in ones)

@@ -28,9 +28,8 @@ class ReadResult(data.Struct):
 
 
 class _Progress(data.Struct):
-    """What has been received for a tag; of its present use only if ``flip`` matches."""
+    """What has been received for a tag; of its present use only if the tag was touched."""
 
-    flip: 1
     left: range(MAX_PIECE + 1)
     address: 12
     status: DmaStatus
@@ -55,7 +54,9 @@ class ReadCompletions(wiring.Component):
     Members
     -------
     chunk_valid, chunk : In(1), In(rc_chunk_layout(width))
-    open, flips : In(tags)
+    open : In(tags)
+    opened_valid, opened_tag : In(1), In(8)
+        A tag is given out.
     lookup : Out(8), looked_up : In(TagInfo)
     close_valid, close_tag, close_lines : Out
     finish_valid, finish_tag : Out
@@ -76,7 +77,8 @@ class ReadCompletions(wiring.Component):
                 "chunk_valid": In(1),
                 "chunk": In(rc_chunk_layout(width)),
                 "open": In(tags),
-                "flips": In(tags),
+                "opened_valid": In(1),
+                "opened_tag": In(8),
                 "lookup": Out(8),
                 "looked_up": In(TagInfo),
                 "close_valid": Out(1),
@@ -116,8 +118,9 @@ class ReadCompletions(wiring.Component):
         m.submodules.progress = progress = memory.Memory(shape=_Progress, depth=self.tags, init=[])
         read = progress.read_port(domain="comb")
         write = progress.write_port()
-        flip = Array(self.flips)[tag]
-        fresh = read.data.flip != flip
+        #: Tags of whose present use a completion has come.
+        touched = Signal(self.tags)
+        fresh = ~Array(touched)[tag]
         left, address, status = Signal(10), Signal(12), Signal(DmaStatus)
         m.d.comb += [
             self.lookup.eq(descriptor.tag),
@@ -138,9 +141,11 @@ class ReadCompletions(wiring.Component):
             self.unexpected_tag.eq(descriptor.tag),
             write.addr.eq(tag),
             write.en.eq(begins & self._known),
-            write.data.flip.eq(flip),
             write.data.status.eq(self._outcome.status),
         ]
+        opened = (self.opened_valid << self.opened_tag[:tag_bits])[: self.tags]
+        came = (write.en << tag)[: self.tags]
+        m.d.sync += touched.eq((touched | came) & ~opened)
         misfit = self._fit(m, left, address, write)
         self._judge(m, status, misfit)
 

@@ -64,8 +64,6 @@ class ReadTags(wiring.Component):
     take : In(1), info : In(TagInfo), opened : In(1)
         ``tag`` is given out; ``opened`` tells whether a request goes out with it, otherwise it is
         done at once. ``info.stamp`` is filled in here.
-    flips : Out(tags)
-        A bit a tag that changes with each use.
     open : Out(tags)
     lookup : In(8), looked_up : Out(TagInfo)
         What an open tag stands for, same cycle.
@@ -98,7 +96,6 @@ class ReadTags(wiring.Component):
                 "take": In(1),
                 "info": In(TagInfo),
                 "opened": In(1),
-                "flips": Out(tags),
                 "open": Out(tags),
                 "lookup": In(8),
                 "looked_up": Out(TagInfo),
@@ -211,7 +208,6 @@ class ReadTags(wiring.Component):
         closed = one_hot(self.close_valid, self.close_tag)
         finished = one_hot(self.finish_valid, self.finish_tag)
         m.d.sync += [
-            self.flips.eq(self.flips ^ taken),
             self.open.eq(self.open & ~expired & ~closed | opened),
             self.done.eq((self.done | expired | finished) & ~opened | taken & ~opened),
             self.expired.eq((self.expired | expired) & ~taken),
