@@ -117,7 +117,8 @@ async def messages(dut):
     await bench.cycles(30)
     latency = bench.host.traffic.last_interrupt - asked
     dut._log.info("interrupt request to message on RQ: %d cycles", latency)
-    assert 0 < latency <= 6
+    # With the write engine in the way 7 cycles more, and one to see what shares the beat.
+    assert 0 < latency <= (14 if hasattr(dut, "reads__0__request__valid") else 6)
 
 
 @cocotb.test()
@@ -218,17 +219,17 @@ async def function_level_reset(dut):
         bench.flr_delay = delay
         resets = bench.flr_seen[1]
         running = cocotb.start_soon(host.function_level_reset(1))
-        held = 0
+        held = []
         while not running.done():
-            held += bench.state(1).reset
+            if bench.state(1).reset:
+                held.append(host.cycle())
             assert not bench.state(0).reset
             assert not (bench.state(1).reset and bench.state(1).bus_master)
-            # An interrupt of a function in reset is nobody's.
-            if held == delay // 2:
-                await bench.interrupt(1, 1)
+            # Interrupts that meet the reset are lost or come through, but harm nothing.
+            await bench.interrupt(1, 1)
             await bench.cycles(1)
         await running
-        assert held >= delay
+        assert held[-1] - held[0] >= delay
         assert bench.flr_seen[1] == resets + 1
         assert not bench.state(1).msix_enable
         assert await host.read(both[1].base + 12, 4) == b"\1\0\0\0"
@@ -250,4 +251,7 @@ async def function_level_reset(dut):
     await bench.cycles(50)
     assert both[0].arrived()[2] == 1
     assert bench.flr_seen[0] == 0
-    assert not bench.errors
+    for source, code, function, _ in bench.take_errors():
+        assert (source, code, function) == (
+            ErrorSource.DMA_WRITE, ErrorCode.DMA_BUS_MASTER_OFF, 1,
+        )  # fmt: skip

@@ -123,6 +123,8 @@ class TailraceDevice(UltraScalePlusPcieDevice):
     on_request : called with (tlp, cycle) for every request TLP in the clock cycle in which the
         design hands its last beat over
     local_errors : LocalError values reported so far; a test that expects none checks it is empty
+    report_dropped : a write that is dropped because its function may not master the bus gets its
+        sequence number reported all the same
     completion_timeout_ns : a read without completion for that long ends in an RC descriptor with
         the time-out error code (PG213); None waits for ever
 
@@ -147,6 +149,7 @@ class TailraceDevice(UltraScalePlusPcieDevice):
         self.on_request: Callable[[Tlp, int], None] | None = None
         self.local_errors: list[LocalError] = []
         self.completion_timeout_ns: float | None = None
+        self.report_dropped = True
         self.period_ns = 4
         self._ext_timeout = 1024
         self._flr_done_events: dict[int, Event] = {}
@@ -358,7 +361,8 @@ class TailraceDevice(UltraScalePlusPcieDevice):
                     self._end_request(tlp.tag, ErrorCode.BAD_STATUS)
                     continue
             elif not function.bus_master_enable:
-                self.log.warning("bus mastering disabled, dropping TLP: %r", tlp)
+                if self.report_dropped:
+                    self.rq_seq_num.put_nowait(tlp.seq_num)
                 continue
             await self.send(Tlp(tlp))
             self.rq_seq_num.put_nowait(tlp.seq_num)
