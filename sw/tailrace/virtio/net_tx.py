@@ -12,6 +12,7 @@ from tailrace.virtio.spec import CsumFlag
 
 __all__ = ["TransmitQueue"]
 
+_NEEDS_CSUM = int(CsumFlag.NEEDS_CSUM)
 _SHIFT = 64  # room for TxFrame.shift
 _MEMORY = 1 << 20  # a queue of jumbo frames has fewer slots than ring entries
 
@@ -82,7 +83,7 @@ class TransmitQueue:
             return 0, 0, 0
         if not self._can_csum:
             raise VirtioError("a checksum was asked for, but VIRTIO_NET_F_CSUM was not negotiated")
-        return int(CsumFlag.NEEDS_CSUM), csum.start, csum.offset
+        return _NEEDS_CSUM, csum.start, csum.offset
 
     @staticmethod
     def _cut(address: int, total: int, cuts: Sequence[int]) -> list[Piece]:

@@ -23,7 +23,10 @@ __all__ = ["PackedQueue"]
 _LE16 = Struct("<H")
 _USED = Struct("<8xIHH")  # len, id and flags of a used descriptor
 _FLAGS = 14
-_AVAIL_USED = int(DescFlag.AVAIL | DescFlag.USED)
+# Plain numbers: arithmetic on an IntFlag costs a microsecond, and this is done for every frame.
+_WRITE, _INDIRECT = int(DescFlag.WRITE), int(DescFlag.INDIRECT)
+_AVAIL, _USED_FLAG = int(DescFlag.AVAIL), int(DescFlag.USED)
+_AVAIL_USED = _AVAIL | _USED_FLAG
 
 
 class PackedQueue(Virtqueue):
@@ -91,13 +94,13 @@ class PackedQueue(Virtqueue):
         """Indirect table (2.8.7); only WRITE has a meaning in it (2.8.19). Its descriptor."""
         address, table = self._table(id)
         for i, (piece, length, flags) in enumerate(pieces):
-            spec.PVIRTQ_DESC.pack_into(table, 16 * i, piece, length, 0, flags & DescFlag.WRITE)
-        return address, 16 * len(pieces), int(DescFlag.INDIRECT)
+            spec.PVIRTQ_DESC.pack_into(table, 16 * i, piece, length, 0, flags & _WRITE)
+        return address, 16 * len(pieces), _INDIRECT
 
     def _place(self, id: int, pieces: list[tuple[int, int, int]]) -> None:
         pack, mem = spec.PVIRTQ_DESC.pack_into, self._ring.mem
         for address, length, flags in pieces:
-            flags |= int(DescFlag.AVAIL if self._avail_wrap else DescFlag.USED)
+            flags |= _AVAIL if self._avail_wrap else _USED_FLAG
             offset = 16 * self._next_avail
             if self._held is None:
                 self._held = (offset + _FLAGS, flags)
@@ -140,7 +143,7 @@ class PackedQueue(Virtqueue):
             if flags & _AVAIL_USED != wanted:
                 break
             # Without WRITE the length means nothing (2.8.4).
-            written = length if flags & DescFlag.WRITE else 0
+            written = length if flags & _WRITE else 0
             chain = self._take(id, written)
             self._free_ids.append(id)
             self.free += chain.slots

@@ -13,6 +13,10 @@ from tailrace.virtio.spec import DescFlag, Feature
 __all__ = ["Piece", "Used", "Virtqueue", "need_event"]
 
 
+# Plain numbers: arithmetic on an IntFlag costs a microsecond, and this is done for every frame.
+_NEXT, _WRITE = int(DescFlag.NEXT), int(DescFlag.WRITE)
+
+
 class Piece(NamedTuple):
     """A buffer element: device address and length."""
 
@@ -203,10 +207,10 @@ class Virtqueue(ABC):
 
 def piece_flags(readable: Sequence[Piece], writable: Sequence[Piece]) -> list[tuple[int, int, int]]:
     """(address, length, flags) of a chain; all but the last have NEXT."""
-    pieces = [(address, length, int(DescFlag.NEXT)) for address, length in readable]
-    pieces += [(a, n, int(DescFlag.NEXT | DescFlag.WRITE)) for a, n in writable]
+    pieces = [(address, length, _NEXT) for address, length in readable]
+    pieces += [(address, length, _NEXT | _WRITE) for address, length in writable]
     address, length, flags = pieces[-1]
-    pieces[-1] = (address, length, flags & ~DescFlag.NEXT)
+    pieces[-1] = (address, length, flags & _WRITE)
     return pieces
 
 

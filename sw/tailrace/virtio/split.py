@@ -21,6 +21,7 @@ from tailrace.virtio.spec import DescFlag
 __all__ = ["SplitQueue"]
 
 _LE16 = Struct("<H")
+_INDIRECT = int(DescFlag.INDIRECT)
 _RING = 4  # both rings begin with flags and idx
 
 
@@ -90,7 +91,7 @@ class SplitQueue(Virtqueue):
             following = i + 1 if i + 1 < len(pieces) else 0
             spec.VIRTQ_DESC.pack_into(table, 16 * i, *piece, following)
         spec.VIRTQ_DESC.pack_into(
-            self._desc.mem, 16 * slot, address, 16 * len(pieces), int(DescFlag.INDIRECT), 0
+            self._desc.mem, 16 * slot, address, 16 * len(pieces), _INDIRECT, 0
         )
         return [slot]
 
