@@ -1,81 +1,45 @@
 """Test bench of the descriptor fetch: DMA agents and a device, one step a clock cycle."""
 
-import random
 from collections import deque
 from dataclasses import dataclass
-from types import SimpleNamespace
+from random import Random
 
-from amaranth.sim import Simulator
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly
 from fetch_rings import Memory
+from stream_ports import Codec, Sink, Source
 
-from tailrace_hw.errors import ErrorEvent
-from tailrace_hw.pcie.dma import DmaReadRequest, DmaStatus, DmaWriteRequest, DmaWriteResponse
-from tailrace_hw.virtio.fetch import DescriptorFetch
+from tailrace_hw.errors import ErrorCode, ErrorEvent, ErrorSource
+from tailrace_hw.lib.packet import beat_layout
+from tailrace_hw.pcie.dma import (
+    DmaReadMeta,
+    DmaReadRequest,
+    DmaStatus,
+    DmaWriteRequest,
+    DmaWriteResponse,
+)
 from tailrace_hw.virtio.interfaces import (
     QueueCommand,
     QueueNotify,
     QueueOp,
     Segment,
+    TakeAction,
     TakeRequest,
 )
+from tailrace_sim.run import parameters, seed
 
-PERIOD = 4e-9
-
-
-class Source:
-    """Drives an input stream from a queue of payloads, with random gaps."""
-
-    def __init__(self, bench, port, shape):
-        self.bench, self.port, self.shape = bench, port, shape
-        self.items = deque()
-        self.valid = False
-        bench.watch(port.ready)
-
-    def before(self, ctx):
-        if self.valid or not self.items or self.bench.stalls():
-            return
-        item = self.items[0]
-        value = item if isinstance(item, int) else self.shape.const(item).as_value().value
-        ctx.set(self.port.payload.as_value(), value)
-        ctx.set(self.port.valid, 1)
-        self.valid = True
-
-    def after(self, ctx, seen):
-        if self.valid and seen(self.port.ready):
-            self.items.popleft()
-            ctx.set(self.port.valid, 0)
-            self.valid = False
-
-
-class Sink:
-    """Takes an output stream, with random gaps, and calls ``taken`` for each item."""
-
-    def __init__(self, bench, port, shape, taken):
-        self.bench, self.port, self.shape, self.taken = bench, port, shape, taken
-        self.ready = False
-        self.held = None
-        bench.watch(port.valid)
-        self.raw = port.payload if shape is None else port.payload.as_value()
-        bench.watch(self.raw)
-
-    def before(self, ctx):
-        ready = not self.bench.stalls()
-        if ready != self.ready:
-            ctx.set(self.port.ready, ready)
-            self.ready = ready
-
-    def after(self, ctx, seen):
-        valid, raw = seen(self.port.valid), seen(self.raw)
-        if self.held is not None:
-            assert valid and raw == self.held, "an offered item changed before it was taken"
-        self.held = raw if valid and not self.ready else None
-        if valid and self.ready:
-            self.taken(raw if self.shape is None else self.shape.from_bits(raw))
+FUNCTION = 5
+COMMAND, NOTIFY, TAKE = Codec(QueueCommand), Codec(QueueNotify), Codec(TakeRequest)
+SEGMENT, ERROR = Codec(Segment), Codec(ErrorEvent)
+READ, WRITE, RESPONSE = Codec(DmaReadRequest), Codec(DmaWriteRequest), Codec(DmaWriteResponse)
 
 
 @dataclass
 class Read:
-    request: DmaReadRequest
+    address: int
+    length: int
+    queue: int
     due: int
     data: bytes | None
 
@@ -83,154 +47,139 @@ class Read:
 class ReadAgent:
     """Host memory behind a read port: in order, with latency, and with faults on demand."""
 
-    def __init__(self, bench, port):
-        self.bench, self.port = bench, port
+    def __init__(self, bench, name):
+        self.bench = bench
         self.waiting: deque[Read] = deque()
         self.reads = 0
-        self.layout = port.data.payload.shape()
-        self.sink = Sink(bench, port.request, DmaReadRequest, self._asked)
-        self.source = Source(bench, port.data, self.layout)
-        bench.parts += [self.sink, self.source, self]
+        self.beat = Codec(beat_layout(bench.width, DmaReadMeta))
+        self.source = bench.source(f"{name}__data")
+        bench.sink(f"{name}__request", self._asked)
 
-    def _asked(self, request):
-        bench = self.bench
+    def _asked(self, word):
+        bench, request = self.bench, READ.unpack(word)
         self.reads += 1
-        address, length = int(request.address), int(request.length)
-        assert request.function == bench.function
-        assert 0 < length <= 128, f"a read of {length} bytes"
-        bench.read_log.append((bench.cycle, address, length))
+        assert request.function == FUNCTION
+        assert 0 < request.length <= 128, f"a read of {request.length} bytes"
         early = bench.rng.random() < 0.5
-        data = bench.memory.read(address, length) if early else None
-        due = bench.cycle + bench.latency + bench.rng.randint(0, bench.jitter)
-        self.waiting.append(Read(request, due, data))
+        data = bench.memory.read(request.address, request.length) if early else None
+        due = bench.now + bench.latency + bench.rng.randint(0, bench.jitter)
+        self.waiting.append(Read(request.address, request.length, request.tag, due, data))
 
-    def busy(self) -> list[int]:
-        """Queues that have a read in flight."""
-        return [int(read.request.tag) for read in self.waiting]
+    def in_flight(self, queue) -> int:
+        return sum(read.queue == queue for read in self.waiting)
 
-    def before(self, ctx):
-        while self.waiting and self.waiting[0].due <= self.bench.cycle and not self.source.items:
+    def step(self):
+        # A beat or two ahead, so that data comes without gaps.
+        while self.waiting and self.waiting[0].due <= self.bench.now and len(self.source.items) < 2:
             self._answer(self.waiting.popleft())
 
     def _answer(self, read):
-        address, length = int(read.request.address), int(read.request.length)
-        data = read.data or self.bench.memory.read(address, length)
-        status = self.bench.fault(address, length)
+        data = read.data or self.bench.memory.read(read.address, read.length)
+        status = self.bench.fault(read.address, read.length)
         if status != DmaStatus.OK:
             # Data before the failing beat is undefined.
-            data = self.bench.rng.randbytes(length)
+            data = self.bench.rng.randbytes(read.length)
         step = self.bench.width // 8
-        for start in range(0, length, step):
-            part = data[start : start + step]
-            last = start + step >= length
-            self.source.items.append(
-                {
-                    "data": int.from_bytes(part, "little"),
-                    "empty": step - len(part) if last else 0,
-                    "last": last,
-                    "meta": {
-                        "tag": int(read.request.tag),
-                        "status": status if last else DmaStatus.OK,
-                    },
-                }
+        meta = self.beat.fields[-1]
+        for start in range(0, read.length, step):
+            part, last = data[start : start + step], start + step >= read.length
+            ending = Codec(DmaReadMeta).pack(
+                tag=read.queue, status=status.value if last else DmaStatus.OK.value
             )
-
-    def after(self, ctx, seen):
-        pass
+            assert meta[0] == "meta"
+            self.source.items.append(
+                self.beat.pack(
+                    data=int.from_bytes(part, "little"),
+                    empty=step - len(part) if last else 0,
+                    last=int(last),
+                    meta=ending,
+                )
+            )
 
 
 class WriteAgent:
     """Host memory behind the avail_event port."""
 
-    def __init__(self, bench, port):
+    def __init__(self, bench):
         self.bench = bench
-        self.requests = deque()
-        self.responses = deque()
+        self.requests: deque = deque()
+        self.responses: deque = deque()
         self.writes = 0
-        self.failing = False
-        self.layout = port.data.payload.shape()
-        self.response = Source(bench, port.response, DmaWriteResponse)
-        bench.parts += [
-            Sink(bench, port.request, DmaWriteRequest, self.requests.append),
-            Sink(bench, port.data, self.layout, self._data),
-            self.response,
-            self,
-        ]
+        self.status = DmaStatus.OK
+        self.beat = Codec(beat_layout(bench.width))
+        self.source = bench.source("event__response")
+        bench.sink("event__request", lambda word: self.requests.append(WRITE.unpack(word)))
+        bench.sink("event__data", self._data)
 
-    def _data(self, beat):
-        request = self.requests.popleft()
-        bench = self.bench
+    def _data(self, word):
+        request, beat = self.requests.popleft(), self.beat.unpack(word)
         assert beat.last
         assert request.length == 2
-        status = DmaStatus.UR if self.failing else DmaStatus.OK
-        if status == DmaStatus.OK:
-            bench.memory.write(
-                int(request.address), (int(beat.data) & 0xFFFF).to_bytes(2, "little")
-            )
+        if self.status == DmaStatus.OK:
+            value = (beat.data & 0xFFFF).to_bytes(2, "little")
+            self.bench.memory.write(request.address, value)
         self.writes += 1
-        self.responses.append((bench.cycle + bench.latency // 2, status))
+        self.responses.append((self.bench.now + self.bench.latency // 2, self.status))
 
-    def before(self, ctx):
-        while self.responses and self.responses[0][0] <= self.bench.cycle:
-            self.response.items.append({"tag": 0, "status": self.responses.popleft()[1]})
+    def idle(self) -> bool:
+        return not (self.requests or self.responses or self.source.items)
 
-    def after(self, ctx, seen):
-        pass
+    def step(self):
+        while self.responses and self.responses[0][0] <= self.bench.now:
+            self.source.items.append(RESPONSE.pack(status=self.responses.popleft()[1].value))
+
+
+@dataclass
+class Take:
+    ring: object
+    action: TakeAction
+    #: Chains that a notification had told of when this was sent.
+    notified: int
 
 
 class Bench:
-    """The device under test with agents on every port.
+    """The component with agents on every port, a model of what each TAKE must give, and counts.
 
-    ``run(body)`` runs the coroutine ``body(bench)``, which awaits ``bench.step()`` for each clock
-    cycle; ``answers`` collects finished TAKE answers as lists of segments.
+    ``rings`` has the driver's ring of each enabled queue. Answers are compared as they come;
+    ``compared`` counts chains, ``nones`` the answers ``none``.
     """
 
-    def __init__(
-        self, seed, queues=3, width=128, depth=32, latency=20, jitter=8, stall=0.3, **options
-    ):
-        self.dut = DescriptorFetch(queues, width, depth, **options)
-        self.seed = seed
-        self.rng = random.Random(seed)
-        self.width, self.queues, self.depth = width, queues, depth
+    def __init__(self, dut, rng, *, latency=20, jitter=8, stall=0.0):
+        self.dut, self.rng = dut, rng
+        self.width, self.queues = parameters()["width"], parameters()["queues"]
+        self.depth = parameters()["depth"]
         self.latency, self.jitter, self.stall = latency, jitter, stall
-        self.function = 5
-        self.cycle = 0
+        self.now = 0
         self.memory = Memory()
         self.faults: dict[int, DmaStatus] = {}
-        self.read_log: list[tuple[int, int, int]] = []
+        self.ports: list = []
+        self.ring, self.chain, self.event = (
+            ReadAgent(self, "ring"),
+            ReadAgent(self, "chain"),
+            WriteAgent(self),
+        )
+        self.commands, self.takes = self.source("command"), self.source("take")
+        self.notifies = self.source("notify")
+        self._told: deque = deque()
         self.acks: list[int] = []
         self.errors: list = []
-        self.answers: deque = deque()
-        self.answer: list = []
+        self.sink("ack", self.acks.append)
+        self.sink("errors", self._error)
+        self.segments = self.sink("segments", self._segment)
+        self.rings: dict[int, object] = {}
+        self.expected: deque[Take] = deque()
+        self._answer: list = []
+        self.compared, self.nones, self.cut = 0, 0, 0
         self.given_at: list[int] = []
-        self.parts: list = []
-        self._watched: list = []
-        self._numbers: dict[int, int] = {}
-        dut = self.dut
-        self.ring = ReadAgent(self, dut.ring)
-        self.chain = ReadAgent(self, dut.chain)
-        self.event = WriteAgent(self, dut.event)
-        self.commands = Source(self, dut.command, QueueCommand)
-        self.notifies = Source(self, dut.notify, QueueNotify)
-        self.takes = Source(self, dut.take, TakeRequest)
-        self.segments = Sink(self, dut.segments, Segment, self._segment)
-        self.parts += [
-            self.commands,
-            self.notifies,
-            self.takes,
-            self.segments,
-            Sink(self, dut.ack, None, self.acks.append),
-            Sink(self, dut.errors, ErrorEvent, self.errors.append),
-        ]
-        self.watch(dut.available)
-        self.available = 0
+        self.halted = False
 
-    def watch(self, signal):
-        self._numbers[id(signal)] = len(self._watched)
-        self._watched.append(signal)
+    def source(self, name):
+        self.ports.append(Source(self.dut, name, self.rng, self.stall))
+        return self.ports[-1]
 
-    def stalls(self) -> bool:
-        return self.stall > 0 and self.rng.random() < self.stall
+    def sink(self, name, use):
+        self.ports.append(Sink(self.dut, name, self.rng, self.stall, use))
+        return self.ports[-1]
 
     def fault(self, address, length) -> DmaStatus:
         for place, status in self.faults.items():
@@ -238,96 +187,184 @@ class Bench:
                 return status
         return DmaStatus.OK
 
-    def _segment(self, segment):
-        fields = ("queue", "address", "length", "writable", "last", "id", "slots", "none")
-        self.answer.append(SimpleNamespace(**{name: int(segment[name]) for name in fields}))
-        self.given_at.append(self.cycle)
+    def _error(self, word):
+        event = ERROR.unpack(word)
+        assert event.source == ErrorSource.VIRTIO_FETCH.value
+        assert event.function == FUNCTION
+        event.code = ErrorCode(event.code)
+        self.errors.append(event)
+
+    # The device's side.
+
+    def take(self, queue, action):
+        self.takes.items.append(TAKE.pack(queue=queue, action=action.value))
+        ring = self.rings.get(queue)
+        self.expected.append(Take(ring, action, ring.notified if ring else 0))
+        self._apply()
+
+    def _apply(self):
+        """COMMIT and ROLLBACK have no answer: they take effect when all before them was given."""
+        while self.expected and self.expected[0].action in (
+            TakeAction.COMMIT,
+            TakeAction.ROLLBACK,
+        ):
+            take = self.expected.popleft()
+            if take.ring is None:
+                continue
+            if take.action == TakeAction.COMMIT:
+                take.ring.committed = take.ring.given
+            else:
+                take.ring.given = take.ring.committed
+
+    def answering(self, queue) -> int:
+        return sum(take.ring is not None and take.ring.queue == queue for take in self.expected)
+
+    def _segment(self, word):
+        segment = SEGMENT.unpack(word)
+        self._answer.append(segment)
         if segment.last:
-            self.answers.append(self.answer)
-            self.answer = []
+            answer, self._answer = self._answer, []
+            self.given_at.append(self.now)
+            self._check(self.expected.popleft(), answer)
+            self._apply()
 
-    async def step(self, cycles: int = 1):
-        ctx = self._ctx
-        for _ in range(cycles):
-            for part in self.parts:
-                part.before(ctx)
-            _, _, *values = await ctx.tick().sample(*self._watched)
-            numbers = self._numbers
-
-            def seen(signal, values=values, numbers=numbers):
-                return values[numbers[id(signal)]]
-
-            self.cycle += 1
-            self.available = seen(self.dut.available)
-            for part in self.parts:
-                part.after(ctx, seen)
-
-    async def until(self, condition, limit: int = 20000, what: str = "condition"):
-        for _ in range(limit):
-            if condition():
+    def _check(self, take, answer):
+        queue = answer[-1].queue
+        ring = self.rings.get(queue)
+        if answer[-1].none:
+            self.nones += 1
+            self.cut += len(answer) > 1
+            if ring is None or ring is not take.ring or ring.stopped or self.halted:
                 return
-            await self.step()
-        raise AssertionError(f"no {what} within {limit} cycles (seed {self.seed})")
+            assert len(answer) == 1, "an answer broke off"
+            kept = ring.given > ring.committed
+            assert kept or ring.given >= take.notified, (
+                f"queue {queue}: none at {self.now}, but {take.notified} chains were notified "
+                f"and {ring.given} given"
+            )
+            return
+        assert ring is not None, f"queue {queue} is not enabled, but gave a chain"
+        assert not self.halted
+        assert ring.given < len(ring.posted), f"queue {queue} gave a chain nobody posted"
+        chain = ring.posted[ring.given]
+        got = [(s.address, s.length, bool(s.writable)) for s in answer]
+        assert got == [(b.address, b.length, b.writable) for b in chain.buffers]
+        assert all(s.queue == queue and not s.none for s in answer)
+        assert (answer[-1].id, answer[-1].slots) == (chain.id, chain.slots)
+        ring.given += 1
+        if take.action == TakeAction.TAKE_COMMIT:
+            ring.committed = ring.given
+        self.compared += 1
+
+    # The driver's side.
+
+    def notify(self, ring):
+        self.notifies.items.append(NOTIFY.pack(queue=ring.queue))
+        self._told.append((ring, len(ring.posted)))
+
+    def post(self, ring, buffers, indirect=False):
+        """Posts a chain and notifies if the device wants to be told."""
+        ring.post(buffers, indirect)
+        if ring.wants_notify():
+            self.notify(ring)
 
     async def command(self, op, ring, **changes):
         fields = {
-            "op": op,
-            "queue": ring.queue,
-            "size": ring.size,
-            "desc": ring.desc,
-            "driver": ring.driver,
-            "device": ring.device,
-            "vector": 0xFFFF,
-            "packed_ring": ring.packed_ring,
-            "event_idx": ring.event_idx,
-            "indirect": ring.indirect,
-        }
+            name: int(getattr(ring, name))
+            for name in (
+                "queue", "size", "desc", "driver", "device", "packed_ring", "event_idx", "indirect"
+            )
+        }  # fmt: skip
         before = len(self.acks)
-        self.commands.items.append({**fields, **changes})
-        await self.until(lambda: len(self.acks) > before, what=f"ack of {op}")
-        assert self.acks[-1] == ring.queue
+        self.commands.items.append(
+            COMMAND.pack(**{**fields, "op": op.value, "vector": 0xFFFF, **changes})
+        )
+        await self.until(lambda: len(self.acks) > before, 30000, f"the answer to {op}")
+        assert self.acks[before:] == [ring.queue]
 
     async def enable(self, ring, **changes):
+        self.rings.pop(ring.queue, None)
         await self.command(QueueOp.ENABLE, ring, **changes)
+        self.rings[ring.queue] = ring
 
     async def reset(self, ring):
+        ring.stopped = True
         await self.command(QueueOp.RESET, ring)
+        assert not self.ring.in_flight(ring.queue), "a ring read is in flight after the reset"
+        assert not self.chain.in_flight(ring.queue), "a table read is in flight after the reset"
+        assert not self._answer or self._answer[0].queue != ring.queue
+        del self.rings[ring.queue]
 
-    def notify(self, queue):
-        self.notifies.items.append({"queue": queue})
+    def __str__(self):
+        """What is going on, for the message of a test that hangs."""
+        waiting = [(t.ring and t.ring.queue, t.action.name) for t in self.expected]
+        rings = [str(ring) for ring in self.rings.values()]
+        errors = [(e.code.name, e.queue, hex(e.info)) for e in self.errors]
+        return (
+            f"TAKEs {waiting}, segments {len(self._answer)}, {rings}, errors {errors}, "
+            f"reads in flight {len(self.ring.waiting)}+{len(self.chain.waiting)}"
+        )
 
-    def take(self, queue, action):
-        self.takes.items.append({"queue": queue, "action": action})
+    # Time.
 
-    async def taken(self, queue, action, limit=20000):
-        """Sends a TAKE and waits for its whole answer."""
-        self.take(queue, action)
-        await self.until(lambda: self.answers, limit, f"answer of queue {queue}")
-        return self.answers.popleft()
+    async def cycle(self):
+        for agent in (self.ring, self.chain, self.event):
+            agent.step()
+        await FallingEdge(self.dut.clk)
+        for port in self.ports:
+            port.drive()
+        await ReadOnly()
+        told = self.notifies.taken
+        for port in self.ports:
+            port.sample()
+        if self.notifies.taken != told:
+            ring, count = self._told.popleft()
+            ring.notified = max(ring.notified, count)
+        self.now += 1
 
-    def run(self, body):
-        print(f"seed {self.seed} (replay: TAILRACE_SEED={self.seed})")
+    async def cycles(self, count):
+        for _ in range(count):
+            await self.cycle()
 
-        async def testbench(ctx):
-            self._ctx = ctx
-            ctx.set(self.dut.function, self.function)
-            await body(self)
+    async def until(self, condition, limit, what):
+        start = self.now
+        while not condition():
+            assert self.now - start < limit, f"still waiting for {what} at {self.now}: {self}"
+            await self.cycle()
+        return self.now - start
 
-        simulator = Simulator(self.dut)
-        simulator.add_clock(PERIOD)
-        simulator.add_testbench(testbench)
-        simulator.run()
+    async def answered(self, limit=30000):
+        await self.until(lambda: not self.expected, limit, "answers")
+
+    async def drain(self, tries=200):
+        """Takes all that was posted; the component must find it by itself."""
+        for ring in self.rings.values():
+            self.take(ring.queue, TakeAction.ROLLBACK)
+        await self.answered()
+        for _ in range(tries):
+            left = [ring for ring in self.rings.values() if ring.given < len(ring.posted)]
+            if not left:
+                break
+            for ring in left:
+                self.take(ring.queue, TakeAction.TAKE_COMMIT)
+            await self.answered()
+        assert all(ring.given == len(ring.posted) for ring in self.rings.values()), (
+            "chains were never found"
+        )
+        nones = self.nones
+        for ring in self.rings.values():
+            self.take(ring.queue, TakeAction.TAKE)
+        await self.answered()
+        assert self.nones - nones == len(self.rings)
 
 
-def check_chain(answer, queue, chain):
-    """A TAKE's answer is exactly what the driver posted."""
-    assert [(s.address, s.length, bool(s.writable)) for s in answer] == [
-        (b.address, b.length, b.writable) for b in chain.buffers
-    ]
-    assert all(s.queue == queue and not s.none for s in answer)
-    assert [s.last for s in answer] == [0] * (len(answer) - 1) + [1]
-    assert (answer[-1].id, answer[-1].slots) == (chain.id, chain.slots)
-
-
-def is_none(answer):
-    return len(answer) == 1 and bool(answer[0].none)
+async def start(dut, **options) -> Bench:
+    """A bench around the component just out of reset."""
+    cocotb.start_soon(Clock(dut.clk, 4, unit="ns").start())
+    dut.rst.value = 1
+    dut.halt.value = 0
+    dut.function.value = FUNCTION
+    await ClockCycles(dut.clk, 3)
+    await FallingEdge(dut.clk)
+    dut.rst.value = 0
+    return Bench(dut, options.pop("rng", None) or Random(seed()), **options)

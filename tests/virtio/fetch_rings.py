@@ -11,7 +11,7 @@ AVAIL, USED = 1 << 7, 1 << 15
 class Memory:
     """Host memory from address 0 on."""
 
-    def __init__(self, size: int = 1 << 20):
+    def __init__(self, size: int = 1 << 22):
         self.data = bytearray(size)
         self._free = 0x1000
 
@@ -21,6 +21,14 @@ class Memory:
         self._free += size
         assert self._free <= len(self.data), "host memory is used up"
         return address
+
+    def restart(self) -> None:
+        """All is free, and zero as a driver makes it."""
+        self.data[:] = bytes(len(self.data))
+        self._free = 0x1000
+
+    def left(self) -> int:
+        return len(self.data) - self._free
 
     def read(self, address: int, length: int) -> bytes:
         chunk = bytes(self.data[address : address + length])
@@ -49,7 +57,7 @@ class Chain:
 
 
 def random_chain(rng: random.Random, longest: int) -> list[Buffer]:
-    count = min(longest, rng.choice([1, 1, 1, 2, 2, 3, 4, 5, 9, 17]))
+    count = min(longest, rng.choice([1, 1, 1, 1, 1, 2, 2, 3, 4, 5, 9, 17, 25]))
     readable = rng.randint(0, count)
     return [
         Buffer(rng.getrandbits(64) >> 1, rng.randint(1, 1 << 16), index >= readable)
@@ -62,8 +70,14 @@ class Ring:
 
     packed_ring = False
 
-    def __init__(self, memory: Memory, rng: random.Random, queue: int, size: int):
+    def __init__(self, memory: Memory, rng: random.Random, queue: int, size: int, tables: int = 24):
         self.memory, self.rng, self.queue, self.size = memory, rng, queue, size
+        #: Free descriptors are not always neighbours.
+        self.shuffles = True
+        #: What the device did so far, kept by the bench: chains given, of these for good, and
+        #: chains that it was told of.
+        self.given = self.committed = self.notified = 0
+        self.stopped = False
         self.event_idx = False
         self.indirect = True
         #: All chains ever posted, in order; the first ``completed`` were returned.
@@ -71,8 +85,16 @@ class Ring:
         self.completed = 0
         self.free = size
         # A table's place is used again when as many others were in use since.
-        self._tables = [memory.allocate(16 * 64) for _ in range(24)]
+        self._tables = [memory.allocate(16 * 64) for _ in range(tables)]
         self._table = 0
+
+    def __str__(self):
+        kind = type(self).__name__
+        last = [len(chain.buffers) for chain in self.posted[self.given : self.given + 3]]
+        return (
+            f"{kind} {self.queue} of {self.size}: {len(self.posted)} posted, {self.notified} told, "
+            f"{self.given} given, {self.committed} committed, next {last}"
+        )
 
     def table_address(self) -> int:
         self._table += 1
@@ -98,8 +120,8 @@ class Ring:
 class SplitRing(Ring):
     """virtio 1.2, 2.7."""
 
-    def __init__(self, memory, rng, queue, size):
-        super().__init__(memory, rng, queue, size)
+    def __init__(self, memory, rng, queue, size, tables=24):
+        super().__init__(memory, rng, queue, size, tables)
         self.desc = memory.allocate(16 * size)
         self.driver = memory.allocate(6 + 2 * size, 64)
         self.device = memory.allocate(6 + 8 * size, 4)
@@ -119,7 +141,7 @@ class SplitRing(Ring):
             self.descriptor(table, index, buffer, NEXT * more, following)
 
     def post(self, buffers, indirect=False):
-        if self.rng.random() < 0.2:
+        if self.shuffles and self.rng.random() < 0.2:
             self.rng.shuffle(self._idle)
         if not indirect:
             indices = [self._idle.pop(0) for _ in buffers]
@@ -162,8 +184,8 @@ class PackedRing(Ring):
 
     packed_ring = True
 
-    def __init__(self, memory, rng, queue, size):
-        super().__init__(memory, rng, queue, size)
+    def __init__(self, memory, rng, queue, size, tables=24):
+        super().__init__(memory, rng, queue, size, tables)
         self.desc = memory.allocate(16 * size)
         self.driver = memory.allocate(4)
         self.device = memory.allocate(4)

@@ -68,7 +68,7 @@ class DescriptorFetch(wiring.Component):
     it is under way and no segment of it is offered; an answer that was begun must be taken.
 
     Throughput: packed ring, one descriptor in 3 cycles or better on one queue and on many, with
-    250 cycles from request to data, if ``cache_depth`` is at least 128 and ``reads`` 16. Chains
+    250 cycles from request to data, if ``cache_depth`` is at least 128. Chains
     out of the cache: one-segment chains in 2 cycles, each further segment 1.
 
     The DMA engine must not let one port's data that is not taken hold up another port's.
@@ -79,7 +79,7 @@ class DescriptorFetch(wiring.Component):
     width : of the DMA ports, 64 to 1024
     cache_depth : segments a queue, a power of two, at least 16
     max_queue_size : largest ring accepted
-    reads : ring reads in flight over all queues, at least 2
+    reads : ring reads in flight over all queues, at least 2; a head of a split ring is a read
 
     Members
     -------
@@ -108,7 +108,7 @@ class DescriptorFetch(wiring.Component):
         width: int = 512,
         cache_depth: int = 128,
         max_queue_size: int = 32768,
-        reads: int = 32,
+        reads: int = 64,
     ):
         if not 1 <= queues <= MAX_QUEUES:
             raise ValueError(f"queues must be 1 to {MAX_QUEUES}, not {queues}")

@@ -157,6 +157,7 @@ class ChainAssembler(WalkStates, wiring.Component):
         self._writable = Signal()
         self._id = Signal(16)
         self._window = Signal(3)
+        self._weight = Signal(3)
         # Own copies of the queue's rows, written back all the time.
         self._written = Signal(self._slot_bits)
         self._whole = Signal(self._slot_bits)
@@ -189,6 +190,7 @@ class ChainAssembler(WalkStates, wiring.Component):
             state.bytes.eq(self._bytes),
             state.writable.eq(self._writable),
             state.window.eq(self._window),
+            state.weight.eq(self._weight),
             self.errors.payload.source.eq(ErrorSource.VIRTIO_FETCH),
             self.errors.payload.code.eq(self._code),
             self.errors.payload.function.eq(self.function),
@@ -270,6 +272,7 @@ class ChainAssembler(WalkStates, wiring.Component):
             self._bytes.eq(chain.bytes),
             self._writable.eq(chain.writable),
             self._window.eq(chain.window),
+            self._weight.eq(chain.weight),
             self._written.eq(filled.written),
             self._whole.eq(filled.whole),
             self._reads.eq(done.reads),
@@ -277,6 +280,7 @@ class ChainAssembler(WalkStates, wiring.Component):
             self._in_table.eq(0),
             self._on_chain.eq(0),
             self._walking.eq(0),
+            self._walked.eq(0),
         ]
         m.next = "DRAIN"
         with m.If(~self._gone() & (job.kind == JobKind.INDEX)):
@@ -298,6 +302,8 @@ class ChainAssembler(WalkStates, wiring.Component):
         with m.If(~self._ring_open):
             with m.If(self._window != LAST_WINDOW - FIRST_WINDOW):
                 m.d.sync += self._window.eq(self._window + 1)
+            with m.If(~self._walked):
+                self.weigh(m, 0)
             m.next = "FINISH"
         with m.Elif(ring.valid):
             with m.If(~here & ~ring.payload.fault):
@@ -458,8 +464,7 @@ class ChainAssembler(WalkStates, wiring.Component):
         m.d.comb += [
             self.done.value.reads.eq(self._reads + read),
             self.done.value.slots.eq(self._done_slots + self._left + self._credit),
-            # Chains of a split ring never outlast their job.
-            self.chain_state.valid.eq(self._config.packed_ring),
+            self.chain_state.valid.eq(1),
             self.touch.valid.eq(1),
             self.flags.valid.eq(self._made),
             self.flags.clear.starved.eq(1),

@@ -182,10 +182,21 @@ class FetchIssue(wiring.Component):
         self._reads = Signal(8)
         self._room = Signal(self._slot_bits)
         self._nothing_to_give = Signal()
+        self._meagre = self._nothing_to_give & (self._reserved == 0)
         self._no_whole_chain = Signal()
         self._fresh = Signal()
         self._left = Signal(16)
         self._window = Signal(3)
+        self._weight = Signal(3)
+        self._full = Signal()
+        # Descriptors in flight may become several segments; without them all, the room is real.
+        expected = self._reserved << self._weight
+        free = self._depth - self._used
+        room = Signal(self._slot_bits)
+        with m.If(self._meagre):
+            m.d.comb += room.eq(free)
+        with m.Elif(free > expected):
+            m.d.comb += room.eq((free - expected) >> self._weight)
         now, done = self.issued_now.value, self.done.value
         m.d.sync += [
             self._used.eq(filled.written - taken.freed),
@@ -195,7 +206,9 @@ class FetchIssue(wiring.Component):
             self._no_whole_chain.eq(filled.whole == taken.freed),
             self._left.eq(self.polled.value.index - self.position_now.value),
             self._window.eq(self.chain.value.window),
-            self._room.eq(self._depth - self._used - self._reserved),
+            self._weight.eq(self.chain.value.weight),
+            self._room.eq(room),
+            self._full.eq(self._used == self._depth),
         ]
 
     def _plans(self, m):
@@ -205,7 +218,7 @@ class FetchIssue(wiring.Component):
                 plan.position.eq(self._position),
                 plan.room.eq(self._room),
                 # Nothing will make more room by itself: use what there is.
-                plan.meagre.eq(self._nothing_to_give & (self._reserved == 0)),
+                plan.meagre.eq(self._meagre),
                 plan.single.eq(self._flags.starved),
             ]
         m.d.comb += [
@@ -304,7 +317,7 @@ class FetchIssue(wiring.Component):
 
     def _no_room_at_all(self):
         """The cache is full of one chain that is not whole yet."""
-        return self._no_whole_chain & (self._reserved == 0) & (self._room == 0)
+        return self._no_whole_chain & (self._reserved == 0) & self._full
 
     def _act_entries(self, m):
         plan = self._split

@@ -136,6 +136,8 @@ class ChainState(data.Struct):
     writable: 1
     #: Batches that may be in flight, as a power of two.
     window: 3
+    #: Segments that a ring descriptor or entry is likely to become, as a power of two.
+    weight: 3
 
 
 class Polled(data.Struct):

@@ -22,6 +22,8 @@ class WalkStates:
 
     def walk_registers(self):
         self._walking = Signal()
+        #: A chain of this job went through a table.
+        self._walked = Signal()
         self._on_chain = Signal()
         self._chain_open = Signal()
         self._in_table = Signal()
@@ -34,6 +36,19 @@ class WalkStates:
         self._burst = Signal(4)
         self._room = Signal(self._slot_bits)
         self._pause = Signal(range(PAUSE + 1))
+
+    def weigh(self, m, size):
+        """Learns from a chain (``size``: bits of its length - 1) what the next are likely to need.
+
+        It rises at once, for a chain that does not fit costs a second fetch, and falls slowly.
+        """
+        limit = min(self._slot_bits - 3, 7)
+        with m.If(size > limit):
+            m.d.sync += self._weight.eq(limit)
+        with m.Elif(size >= self._weight):
+            m.d.sync += self._weight.eq(size)
+        with m.Else():
+            m.d.sync += self._weight.eq(self._weight - 1)
 
     def begin_head(self, m):
         """Split ring: the chain begins with the descriptor whose chunk is in front."""
@@ -122,7 +137,13 @@ class WalkStates:
         ]
         m.d.sync += self._wanted.eq(following)
         self.keep(m, ~follows, self._id, Mux(packed, self._slots, 1))
+        size = Signal(range(17))
+        for bit in range(16):
+            with m.If(self._count[bit]):
+                m.d.comb += size.eq(bit + 1)
         with m.If(~follows):
+            m.d.sync += self._walked.eq(1)
+            self.weigh(m, size)
             m.next = "LEAVE"
         with m.Elif(following >= self._entries_in_table):
             self.fail(m, ErrorCode.QUEUE_DESCRIPTOR_INDEX, following)

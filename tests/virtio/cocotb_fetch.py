@@ -1,0 +1,188 @@
+"""Tests of the descriptor fetch, in the simulator; started by test_fetch.py."""
+
+from random import Random
+
+import cocotb
+from fetch_bench import Bench, start
+from fetch_rings import Buffer, PackedRing, SplitRing, random_chain
+
+from tailrace_hw.virtio.interfaces import TakeAction
+from tailrace_sim.run import parameters, seed
+
+P = parameters()
+SIZES = {SplitRing: (2, 8, 32, 64), PackedRing: (3, 8, 17, 40)}
+
+
+class Traffic:
+    """Drivers that post and a device that takes, both at random."""
+
+    def __init__(self, bench: Bench, rng: Random):
+        self.bench, self.rng = bench, rng
+        self.rate = rng.choice((0.02, 0.1, 0.5))
+        self.takes = rng.choice((0.05, 0.3))
+
+    def make(self, queue):
+        bench, rng = self.bench, self.rng
+        kind = rng.choice((SplitRing, PackedRing))
+        ring = kind(bench.memory, rng, queue, rng.choice(SIZES[kind]))
+        ring.event_idx = rng.random() < 0.5
+        ring.indirect = rng.random() < 0.7
+        # A consumer that keeps chains can have them only as far as the cache goes.
+        ring.keeps = rng.random() < 0.5
+        ring.longest = min(ring.size, bench.depth // 4 if ring.keeps else bench.depth + 9)
+        return ring
+
+    def step(self):
+        bench, rng = self.bench, self.rng
+        rings = [ring for ring in bench.rings.values() if not ring.stopped]
+        if rings and rng.random() < self.rate:
+            self._post(rng.choice(rings))
+        if rings and rng.random() < self.takes and len(bench.expected) < 4:
+            self._take(rng.choice(rings))
+        if rings and rng.random() < 0.1:
+            ring = rng.choice(rings)
+            ring.complete(rng.randint(0, ring.committed - ring.completed))
+
+    def _post(self, ring):
+        for _ in range(self.rng.choice((1, 1, 2, 6))):
+            room = ring.room()
+            indirect = ring.indirect and self.rng.random() < 0.5
+            longest = ring.longest if indirect else min(ring.longest, room)
+            if room and longest:
+                self.bench.post(ring, random_chain(self.rng, longest), indirect)
+
+    def _take(self, ring):
+        rng, queue = self.rng, ring.queue
+        action = TakeAction.TAKE_COMMIT
+        if ring.keeps:
+            action = rng.choice(list(TakeAction))
+            if rng.random() < 0.1:
+                self.bench.take(queue, TakeAction.TAKE)
+                self.bench.take(queue, TakeAction.TAKE)
+                action = rng.choice((TakeAction.COMMIT, TakeAction.ROLLBACK))
+        self.bench.take(queue, action)
+
+
+async def random_bench(dut):
+    rng = Random(seed())
+    stall = rng.choice((0.0, 0.1, 0.5))
+    bench = await start(
+        dut, rng=rng, stall=stall, latency=rng.choice((3, 30, 150)), jitter=rng.choice((0, 40))
+    )
+    return bench, rng
+
+
+@cocotb.test()
+async def random_traffic(dut):
+    """All queues at once in all modes, everything at random."""
+    bench, rng = await random_bench(dut)
+    for _ in range(P["rounds"]):
+        traffic = Traffic(bench, rng)
+        bench.memory.restart()
+        for queue in range(bench.queues):
+            await bench.enable(traffic.make(queue))
+        before = bench.compared
+        for _ in range(P["cycles"]):
+            traffic.step()
+            await bench.cycle()
+        await bench.answered()
+        await bench.drain()
+        assert bench.compared - before > 20, "hardly anything was compared"
+        assert not bench.errors, bench.errors
+        cocotb.log.info(
+            f"{bench.compared} chains, {bench.nones} nones, {bench.event.writes} events, "
+            f"{bench.ring.reads} ring and {bench.chain.reads} chain reads in {bench.now} cycles"
+        )
+        for ring in list(bench.rings.values()):
+            await bench.reset(ring)
+    assert bench.event.writes or bench.chain.reads
+
+
+@cocotb.test()
+async def reset_in_traffic(dut):
+    """Queues are reset and enabled anew while reads are in flight and TAKEs wait."""
+    bench, rng = await random_bench(dut)
+    traffic = Traffic(bench, rng)
+    for queue in range(bench.queues):
+        await bench.enable(traffic.make(queue))
+
+    for _ in range(P["rounds"]):
+        for _ in range(rng.randint(1, 400)):
+            traffic.step()
+            await bench.cycle()
+        ring = bench.rings[rng.randrange(bench.queues)]
+        await bench.reset(ring)
+        # What the ring was made of is the driver's again.
+        bench.memory.write(ring.desc, rng.randbytes(16 * ring.size))
+        for _ in range(rng.randint(0, 60)):
+            traffic.step()
+            await bench.cycle()
+        if bench.memory.left() < 1 << 17:
+            break
+        await bench.enable(traffic.make(ring.queue))
+    await bench.answered()
+    await bench.drain()
+    assert bench.compared > 20
+    assert not bench.errors, bench.errors
+
+
+async def sustained(bench, kind, queues, chains, length=1, indirect=False, size=256):
+    """Drivers and device keep rings busy: cycles a chain in the second half of the run."""
+    for queue in range(queues):
+        ring = kind(bench.memory, bench.rng, queue, size, tables=size)
+        ring.shuffles = False
+        ring.indirect = True
+        await bench.enable(ring)
+    rings = list(bench.rings.values())
+    turn = 0
+    while bench.compared < chains:
+        for ring in rings:
+            ring.complete(ring.committed - ring.completed)
+            if ring.room() >= 16:
+                while ring.room() >= length:
+                    place = len(ring.posted) << 12
+                    parts = [Buffer(place + 256 * part, 64, False) for part in range(length)]
+                    ring.post(parts, indirect)
+                bench.notify(ring)
+        while len(bench.expected) < 8:
+            bench.take(rings[turn % queues].queue, TakeAction.TAKE_COMMIT)
+            turn += 1
+        await bench.cycle()
+    half = bench.compared // 2
+    assert bench.nones < chains // 4
+    return (bench.given_at[-1] - bench.given_at[-half]) / half
+
+
+@cocotb.test()
+async def packed_rate(dut):
+    """One descriptor in 3 cycles with 250 cycles from request to data, on a single queue."""
+    bench = await start(dut, latency=250, jitter=0)
+    cycles = await sustained(bench, PackedRing, 1, 1500)
+    cocotb.log.info(f"packed, 1 queue: {cycles:.2f} cycles a chain")
+    assert cycles <= 3
+
+
+@cocotb.test()
+async def packed_rate_queues(dut):
+    """The same over several queues."""
+    bench = await start(dut, latency=250, jitter=0)
+    cycles = await sustained(bench, PackedRing, P["queues"], 2500)
+    cocotb.log.info(f"packed, {P['queues']} queues: {cycles:.2f} cycles a chain")
+    assert cycles <= 3
+
+
+@cocotb.test()
+async def split_rate(dut):
+    bench = await start(dut, latency=250, jitter=0)
+    cycles = await sustained(bench, SplitRing, P["queues"], 1500)
+    cocotb.log.info(f"split, {P['queues']} queues: {cycles:.2f} cycles a chain")
+    assert cycles <= 6
+
+
+@cocotb.test()
+async def linked_rate(dut):
+    """Split chains of two neighbours need no dependent read."""
+    bench = await start(dut, latency=250, jitter=0)
+    cycles = await sustained(bench, SplitRing, P["queues"], 1000, length=2)
+    cocotb.log.info(f"split, chains of 2: {cycles:.2f} cycles a chain")
+    assert cycles <= 8

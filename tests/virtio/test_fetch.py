@@ -1,0 +1,51 @@
+"""The descriptor fetch under cocotb: pytest side."""
+
+from pathlib import Path
+
+import pytest
+
+from tailrace_hw.virtio.fetch import DescriptorFetch
+from tailrace_sim import build
+from tailrace_sim.run import run
+
+HERE = Path(__file__).parent
+#: width, queues, cache depth. The small cache makes chains that are longer than it.
+MODELS = {"narrow": (128, 3, 16), "wide": (512, 4, 128)}
+
+
+@pytest.fixture(autouse=True)
+def _modules(monkeypatch):
+    """cocotb's runner hands this process's module path to the simulator."""
+    monkeypatch.syspath_prepend(HERE)
+
+
+def simulate(kind, tests, **parameters):
+    width, queues, depth = MODELS[kind]
+    source = build.emit(
+        lambda: DescriptorFetch(queues, width, depth, max_queue_size=1024),
+        "descriptor_fetch",
+        (width, queues, depth),
+    )
+    model = build.build(source, "descriptor_fetch")
+    run(
+        model,
+        "cocotb_fetch",
+        name=f"fetch-{kind}-{tests[0]}",
+        tests=tests,
+        parameters={"width": width, "queues": queues, "depth": depth, **parameters},
+        python_path=[HERE],
+    )
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_random_traffic(kind):
+    simulate(kind, ["random_traffic"], rounds=4, cycles=3000)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_reset_in_traffic(kind):
+    simulate(kind, ["reset_in_traffic"], rounds=25)
+
+
+def test_rate():
+    simulate("wide", ["packed_rate", "packed_rate_queues", "split_rate", "linked_rate"])
