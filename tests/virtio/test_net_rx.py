@@ -45,7 +45,7 @@ class Bench:
         chains.append(Chain(tuple(buffers), self.rng.getrandbits(16), len(buffers)))
         return chains[-1]
 
-    def run(self, frames, *, marked=frozenset(), gap=0.0, flush=False, limit=60_000):
+    def run(self, frames, *, marked=frozenset(), gap=0.0, flush=False, flips=(), limit=60_000):
         """Send all frames; returns cycles from the first beat to the last completion."""
 
         async def source(ctx):
@@ -62,10 +62,16 @@ class Bench:
             await ctx.tick().repeat(40)
 
         agents = self.engine.benches() + self.host.benches()
+
+        async def flip(ctx):
+            for cycles in flips:
+                await ctx.tick().repeat(cycles)
+                ctx.set(self.dut.flush, not ctx.get(self.dut.flush))
+
         simulate(
             self.dut,
             source,
-            background=[self.clock.run, self._count, self._errors, *agents],
+            background=[self.clock.run, self._count, self._errors, flip, *agents],
             cycles=limit,
         )
         assert self.settled() == len(frames)
@@ -246,6 +252,44 @@ def test_marked_frames_and_flush():
     assert bench.counts["not_ready"] == 6
     assert not bench.events
     assert not bench.engine.completed
+
+
+def test_a_reset_in_the_middle_of_traffic_loses_whole_frames_only():
+    bench = Bench(64, stall=0.2)
+    rng = bench.rng
+    frames = [bytes([k]) + rng.randbytes(rng.randint(60, 200)) for k in range(60)]
+    for _ in range(200):
+        bench.post(0, 100)
+    bench.run(frames, flips=[rng.randint(20, 150) for _ in range(12)])
+    assert bench.counts["not_ready"] > 2
+    assert bench.counts["delivered"] > 2
+    assert bench.counts["not_ready"] + bench.counts["delivered"] == len(frames)
+    assert len(bench.engine.completed) == bench.engine.committed[0]
+    arrived, data = [], b""
+    chains = bench.engine.posted[0][: len(bench.engine.completed)]
+    for chain, (_, number, _, written, more) in zip(chains, bench.engine.completed, strict=True):
+        assert number == chain.id
+        data += bench.host.read(chain.buffers[0].address, written)
+        if not more:
+            arrived.append(data[12:])
+            data = b""
+    remaining = iter(frames)
+    assert len(arrived) == bench.counts["delivered"]
+    assert all(frame in remaining for frame in arrived), "changed or out of order"
+
+
+def test_a_chain_that_the_engine_breaks_off_is_not_used():
+    bench = Bench(64, stall=0.2)
+    frames = [bench.rng.randbytes(80) for _ in range(4)]
+    good = [bench.post(0, 2048) for _ in range(2)]
+    bench.post(0, 50)
+    broken = Chain((Buffer(77, 20, True),), 9, broken=True)
+    bench.engine.posted[0].append(broken)
+    bench.run(frames)
+    assert bench.counts["delivered"] == 2
+    assert bench.counts["no_buffer"] == 2
+    assert [entry[1] for entry in bench.engine.completed] == [chain.id for chain in good]
+    assert 77 not in bench.host.memory
 
 
 def test_overflow_loses_whole_frames_only():

@@ -77,7 +77,7 @@ class Bench:
             cuts |= set(range(1, self.rng.randint(2, min(length, 30))))
         return cuts
 
-    def run(self, *, gap=0.0, flush=False, limit=60_000):
+    def run(self, *, gap=0.0, flush=False, flips=(), limit=60_000):
         """Returns cycles from the start to the last frame's end."""
         total = sum(not chain.broken for chains in self.engine.posted for chain in chains)
         finished = 0
@@ -97,11 +97,16 @@ class Bench:
                     self.frames.append(contents)
                     finished = self.clock.cycle
 
+        async def flip(ctx):
+            for cycles in flips:
+                await ctx.tick().repeat(cycles)
+                ctx.set(self.dut.flush, not ctx.get(self.dut.flush))
+
         agents = self.engine.benches() + self.host.benches()
         simulate(
             self.dut,
             main,
-            background=[self.clock.run, self._count, self._errors, sink, *agents],
+            background=[self.clock.run, self._count, self._errors, sink, flip, *agents],
             cycles=limit,
         )
         assert self.counts["sent"] == len(self.frames)
@@ -323,6 +328,19 @@ def test_a_chain_that_the_engine_breaks_off_leaves_no_trace():
     assert bench.frames == good
     assert not bench.events
     assert not sum(bench.counts[reason] for reason in REASONS)
+
+
+def test_a_reset_in_the_middle_of_traffic_completes_everything():
+    bench = Bench(64, stall=0.1)
+    rng = bench.rng
+    frames = [bytes([k]) + rng.randbytes(rng.randint(14, 150)) for k in range(50)]
+    for frame in frames:
+        bench.post(0, bytes(Header()) + frame)
+    bench.run(flips=[rng.randint(20, 100) for _ in range(12)])
+    assert bench.counts["flushed"] > 0
+    assert bench.counts["flushed"] + len(bench.frames) == len(frames)
+    remaining = iter(frames)
+    assert all(frame in remaining for frame in bench.frames), "changed or out of order"
 
 
 def test_flush_takes_nothing():
