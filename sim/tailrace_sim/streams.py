@@ -2,7 +2,7 @@
 
 Every function here is a coroutine for an Amaranth testbench (``sim.add_testbench``). ``stall`` is
 the probability with which a side waits in a cycle; ``rng`` a seeded :class:`random.Random`, needed
-only where something stalls.
+only where something stalls (one of a fixed seed otherwise).
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,6 +29,7 @@ async def send(
     ctx, stream, items: Iterable, rng: Random | None = None, stall: float = 0.0, domain="sync"
 ) -> None:
     """Offer each of ``items`` until it is taken, waiting at random before each."""
+    rng = rng or Random(0)
     for item in items:
         while stall and rng.random() < stall:
             await ctx.tick(domain)
@@ -47,7 +48,7 @@ class _Sink:
     def __init__(self, ctx, stream, rng: Random | None, stall: float, domain: str):
         self._ctx = ctx
         self._stream = stream
-        self._rng = rng
+        self._rng = rng or Random(0)
         self._stall = stall
         self._domain = domain
         self._waiting: Any = None
