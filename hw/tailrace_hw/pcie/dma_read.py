@@ -3,7 +3,6 @@
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from tailrace_hw.errors import ErrorCode, ErrorEvent, ErrorSource
 from tailrace_hw.lib.arbiter import RoundRobinArbiter
@@ -27,6 +26,9 @@ __all__ = ["DEFAULT_TIMEOUT", "DmaReadEngine"]
 #: 50 ms at 250 MHz, the default completion time-out (PCIe 5.0, 7.5.3.16).
 DEFAULT_TIMEOUT = 12_500_000
 _NO_QUEUE = 0xFFFF
+#: Smallest Read Completion Boundary (PCIe 5.0, 2.3.1.1), as a power of two.
+_RCB_BITS = 6
+_PIECE_COMPLETIONS = MAX_PIECE >> _RCB_BITS
 
 
 class DmaReadEngine(wiring.Component):
@@ -59,8 +61,11 @@ class DmaReadEngine(wiring.Component):
         Physical functions.
     tags : :class:`int`
         Reads under way, 32 to 256, a power of two.
-    max_outstanding : :class:`int`
-        Bytes under way; the block's completion buffer is 32 KiB (PG213).
+    max_completions : :class:`int`
+        Completions under way when the host splits reads at each Read Completion Boundary of 64
+        bytes. The integrated block advertises infinite completion credits but has room for 256
+        headers and about 32 KiB (PG213), and drops what does not fit: the default keeps that from
+        happening however slowly the completions leave the block.
     timeout : :class:`int`
         Cycles without (the rest of) the completions before a read is given up.
 
@@ -88,18 +93,18 @@ class DmaReadEngine(wiring.Component):
         *,
         functions: int = 1,
         tags: int = 128,
-        max_outstanding: int = 32768,
+        max_completions: int = 256,
         timeout: int = DEFAULT_TIMEOUT,
     ):
         if tags & (tags - 1):
             raise ValueError(f"the count of tags must be a power of two, not {tags}")
         if clients < 1 or clients > BASE_TAGS // 4:
             raise ValueError(f"1 to {BASE_TAGS // 4} clients, not {clients}")
-        if max_outstanding < 2 * MAX_PIECE:
-            raise ValueError(f"max_outstanding must be at least {2 * MAX_PIECE} bytes")
+        if max_completions < 2 * _PIECE_COMPLETIONS:
+            raise ValueError(f"max_completions must be at least {2 * _PIECE_COMPLETIONS}")
         self.width = width
         self.tags = tags
-        self.max_outstanding = max_outstanding
+        self.max_completions = max_completions
         self.timeout = timeout
         super().__init__(
             {
@@ -177,14 +182,15 @@ class DmaReadEngine(wiring.Component):
             wiring.connect(m, port.piece, mine)
         piece = arbiter.o.payload
         good, fire = Signal(), Signal()
-        line_bits = exact_log2(self.width // 8)
-        lines = Signal(5)
+        expected = Signal(range(_PIECE_COMPLETIONS + 1))
         length = Signal(range(MAX_PIECE + 1))
-        room = self._outstanding(m, fire & good, lines, tags, completions)
+        room = self._outstanding(m, fire & good, expected, tags, completions)
         m.d.comb += [
             good.eq(piece.status == DmaStatus.OK),
             length.eq(Mux(good, piece.length, 1)),
-            lines.eq((piece.address[:line_bits] + length + self.width // 8 - 1)[line_bits:]),
+            expected.eq(
+                (piece.address[:_RCB_BITS] + length + (1 << _RCB_BITS) - 1) >> _RCB_BITS
+            ),
             fire.eq(
                 arbiter.o.valid & tags.free
                 & (~good | (room & (~self.rq.valid | self.rq.ready)))
@@ -194,7 +200,7 @@ class DmaReadEngine(wiring.Component):
             tags.opened.eq(good),
             tags.info.address.eq(piece.address),
             tags.info.length.eq(length),
-            tags.info.lines.eq(lines),
+            tags.info.completions.eq(expected),
             tags.info.function.eq(piece.function),
             tags.info.epoch.eq(Array(epochs)[piece.function]),
         ]  # fmt: skip
@@ -236,19 +242,17 @@ class DmaReadEngine(wiring.Component):
             m.d.sync += placed_valid.eq(fire & (arbiter.grant == index))
             m.d.comb += [port.placed.eq(placed), port.placed_valid.eq(placed_valid)]
 
-    def _outstanding(self, m, opens, lines, tags, completions):
-        """Lines that completions may still bring; returns whether another piece has room."""
-        limit = self.max_outstanding * 8 // self.width
-        under_way = Signal(range(limit + 1))
-        piece_lines = MAX_PIECE * 8 // self.width
+    def _outstanding(self, m, opens, expected, tags, completions):
+        """Completions that may still come; returns whether there is room for another piece's."""
+        under_way = Signal(range(self.max_completions + 1))
         m.d.sync += under_way.eq(
             under_way
-            + Mux(opens, lines, 0)
-            - Mux(completions.close_valid, completions.close_lines, 0)
-            - Mux(tags.expire_valid, tags.expire_lines, 0)
+            + Mux(opens, expected, 0)
+            - Mux(completions.close_valid, completions.close_completions, 0)
+            - Mux(tags.expire_valid, tags.expire_completions, 0)
         )
         m.d.comb += self.busy.eq(under_way != 0)
-        return under_way <= limit - piece_lines
+        return under_way <= self.max_completions - _PIECE_COMPLETIONS
 
     def _complete(self, m, tags, unpack, completions, out):
         """Completions to the tag table and back."""

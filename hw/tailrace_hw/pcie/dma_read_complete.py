@@ -58,7 +58,7 @@ class ReadCompletions(wiring.Component):
     opened_valid, opened_tag : In(1), In(8)
         A tag is given out.
     lookup : Out(8), looked_up : In(TagInfo)
-    close_valid, close_tag, close_lines : Out
+    close_valid, close_tag, close_completions : Out
     finish_valid, finish_tag : Out
     unexpected : Out(1), unexpected_tag : Out(8)
         A completion was dropped.
@@ -83,7 +83,7 @@ class ReadCompletions(wiring.Component):
                 "looked_up": In(TagInfo),
                 "close_valid": Out(1),
                 "close_tag": Out(8),
-                "close_lines": Out(5),
+                "close_completions": Out(4),
                 "finish_valid": Out(1),
                 "finish_tag": Out(8),
                 "unexpected": Out(1),
@@ -136,7 +136,7 @@ class ReadCompletions(wiring.Component):
             status.eq(Mux(fresh, DmaStatus.OK, read.data.status)),
             self.close_valid.eq(begins & self._known & self._closing),
             self.close_tag.eq(descriptor.tag),
-            self.close_lines.eq(self.looked_up.lines),
+            self.close_completions.eq(self.looked_up.completions),
             self.unexpected.eq(begins & ~self._known),
             self.unexpected_tag.eq(descriptor.tag),
             write.addr.eq(tag),

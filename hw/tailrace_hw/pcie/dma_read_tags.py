@@ -28,8 +28,8 @@ class TagInfo(data.Struct):
     #: Low bits of the address of the first byte.
     address: 12
     length: range(MAX_PIECE + 1)
-    #: Lines of the datapath's width that the piece touches, for the account of bytes under way.
-    lines: 5
+    #: Completions it may be answered with, for the account of those under way.
+    completions: 4
     function: 8
     epoch: EPOCH_WIDTH
     #: Time of the request, in units of a 64th of the time-out.
@@ -73,7 +73,7 @@ class ReadTags(wiring.Component):
         All data of a closed tag is in place.
     done, expired : Out(tags)
         ``expired`` marks those among the done that timed out.
-    expire_valid : Out(1), expire_lines : Out
+    expire_valid : Out(1), expire_completions : Out
         A tag times out in this cycle: what it had under way.
     release_valid, release_tag, release_late : In
         A done tag has been read out; with ``release_late`` completions may still come for it.
@@ -106,7 +106,7 @@ class ReadTags(wiring.Component):
                 "done": Out(tags),
                 "expired": Out(tags),
                 "expire_valid": Out(1),
-                "expire_lines": Out(5),
+                "expire_completions": Out(4),
                 "release_valid": In(1),
                 "release_tag": In(8),
                 "release_late": In(1),
@@ -187,7 +187,7 @@ class ReadTags(wiring.Component):
             dead.eq(Array(self.epochs)[port.data.function] != port.data.epoch),
             overdue.eq((age > _TIMEOUT_UNITS) | (dead & (age > _DEAD_UNITS))),
             self.expire_valid.eq(self.open.bit_select(visited, 1) & overdue & ~busy),
-            self.expire_lines.eq(port.data.lines),
+            self.expire_completions.eq(port.data.completions),
             self._recover.eq(
                 self._quarantine.bit_select(visited, 1) & (age >= _QUARANTINE_UNITS) & ~busy
             ),
