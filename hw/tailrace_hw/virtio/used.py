@@ -38,7 +38,7 @@ class UsedWriter(wiring.Component):
     Parameters
     ----------
     queues : :class:`int`
-        1 to 32.
+        1 to 33: 32 and a control queue.
     width : :class:`int`
         Of the DMA ports.
     coalesce_cycles, idle_cycles : :class:`int`
@@ -76,8 +76,8 @@ class UsedWriter(wiring.Component):
         idle_cycles: int = 6,
         max_group: int = 32,
     ):
-        if not 1 <= queues <= 32:
-            raise ValueError(f"queues must be 1 to 32, not {queues}")
+        if not 1 <= queues <= 33:
+            raise ValueError(f"queues must be 1 to 33, not {queues}")
         self._queues = queues
         self._width = width
         self._coalesce_cycles = coalesce_cycles

@@ -51,7 +51,7 @@ class UsedEvents(wiring.Component):
     2.7.10.1 is the used position for which the last read was made.
 
     Read: split without EVENT_IDX ``flags`` (2 bytes at the driver area), with it ``used_event``
-    (2 bytes after the ring, 2.7.6); packed the driver event suppression structure (4 bytes, 2.8.14).
+    (2 bytes after the ring, 2.7.6); packed the driver event suppression structure (4 bytes, 2.8.10).
     The rules are in :class:`NeedCheck`.
 
     Latency 3 cycles from ``shown`` to the request, 5 from the data to ``interrupt``; a decision
