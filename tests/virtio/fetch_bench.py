@@ -311,6 +311,7 @@ class Bench:
         for agent in (self.ring, self.chain, self.event):
             agent.step()
         await FallingEdge(self.dut.clk)
+        self.dut.halt.value = int(self.halted)
         for port in self.ports:
             port.drive()
         await ReadOnly()

@@ -27,6 +27,15 @@ class Memory:
         self.data[:] = bytes(len(self.data))
         self._free = 0x1000
 
+    def mark(self) -> int:
+        """Where :meth:`restart_at` may begin without harm to what there is."""
+        return self._free
+
+    def restart_at(self, mark: int) -> None:
+        """All from ``mark`` on is free, and zero."""
+        self.data[mark:] = bytes(len(self.data) - mark)
+        self._free = mark
+
     def left(self) -> int:
         return len(self.data) - self._free
 
@@ -87,6 +96,10 @@ class Ring:
         # A table's place is used again when as many others were in use since.
         self._tables = [memory.allocate(16 * 64) for _ in range(tables)]
         self._table = 0
+
+    def large_tables(self) -> None:
+        """Tables with a place for every chain there can be."""
+        self._tables = [self.memory.allocate(16 * 256) for _ in self._tables]
 
     def __str__(self):
         kind = type(self).__name__

@@ -49,3 +49,15 @@ def test_reset_in_traffic(kind):
 
 def test_rate():
     simulate("wide", ["packed_rate", "packed_rate_queues", "split_rate", "linked_rate"])
+
+
+def test_bad_rings():
+    simulate("narrow", ["nonsense", "cached_chains_survive", "endless_packed_chain"])
+
+
+def test_bad_commands():
+    simulate("narrow", ["bad_sizes", "queues_that_are_not_there", "halted", "event_fault"])
+
+
+def test_longer_than_the_cache():
+    simulate("narrow", ["longer_than_the_cache", "takes_at_full_rate"])

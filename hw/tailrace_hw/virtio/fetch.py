@@ -276,6 +276,7 @@ class DescriptorFetch(wiring.Component):
             assembler.streaming_queue.eq(cache.queue),
             cache.store.eq(assembler.store),
             cache.store_valid.eq(assembler.store_valid),
+            commander.tables_ready.eq(self._tables.ready),
             commander.issue_quiet.eq(issue.quiet),
             commander.fault_pending.eq(cache.fault.valid | faults.o.valid),
             commander.taker_busy.eq(cache.busy),

@@ -35,6 +35,8 @@ class QueueCommander(wiring.Component):
     -------
     command : ``In(stream(QueueCommand))``
     ack : ``Out(stream(8))``
+    tables_ready : ``In(1)``
+        No command is taken before.
     issue_quiet : ``In(1)``
         No read is being prepared.
     taker_busy, segment_valid, event_busy, each with its queue : ``In``
@@ -55,6 +57,7 @@ class QueueCommander(wiring.Component):
             {
                 "command": In(stream.Signature(QueueCommand)),
                 "ack": Out(stream.Signature(8)),
+                "tables_ready": In(1),
                 "issue_quiet": In(1),
                 "taker_busy": In(1),
                 "taker_queue": In(8),
@@ -102,9 +105,9 @@ class QueueCommander(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.command.ready.eq(1)
+                m.d.comb += self.command.ready.eq(self.tables_ready)
                 m.d.sync += started.eq(0)
-                with m.If(self.command.valid):
+                with m.If(self.command.valid & self.command.ready):
                     m.d.sync += command.eq(self.command.payload)
                     m.next = "STOP"
             with m.State("STOP"):

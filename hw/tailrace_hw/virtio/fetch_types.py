@@ -1,6 +1,6 @@
 """What the parts of the descriptor fetcher say to each other, and its per-queue tables."""
 
-from amaranth.hdl import Elaboratable, Module
+from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import data, enum, memory, wiring
 from amaranth.lib.wiring import Out
 
@@ -253,14 +253,18 @@ class QueueTables(Elaboratable):
     shapes : table name -> shape of a row
 
     ``read(name)`` makes a new reader and ``write[name]`` is the owner's port, both as the table
-    sees them. A write is seen by readers from the next cycle on; rows start as 0. A queue number
-    that does not exist is not written.
+    sees them. A write is seen by readers from the next cycle on. A queue number that does not
+    exist is not written.
+
+    Memories outlive a reset of the clock domain, so every row is cleared after one, which takes a
+    cycle a queue. Until ``ready`` is set, writes have no effect.
     """
 
     def __init__(self, queues: int, shapes: dict):
         self._queues = queues
         self._shapes = shapes
         self._readers: dict[str, list] = {name: [] for name in shapes}
+        self.ready = Signal()
         self.write = {
             name: TableWrite(shape).flip().create(path=(f"{name}_write",))
             for name, shape in shapes.items()
@@ -275,15 +279,23 @@ class QueueTables(Elaboratable):
 
     def elaborate(self, platform):
         m = Module()
+        rows = max(self._queues, 2)
+        row = Signal(range(rows + 1))
+        m.d.comb += self.ready.eq(row == rows)
+        with m.If(~self.ready):
+            m.d.sync += row.eq(row + 1)
         for name, shape in self._shapes.items():
-            table = memory.Memory(shape=shape, depth=max(self._queues, 2), init=[])
+            table = memory.Memory(shape=shape, depth=rows, init=[])
             m.submodules[name] = table
             write, port = self.write[name], table.write_port()
-            m.d.comb += [
-                port.en.eq(write.valid & (write.queue < self._queues)),
-                port.addr.eq(write.queue),
-                port.data.eq(write.value),
-            ]
+            with m.If(self.ready):
+                m.d.comb += [
+                    port.en.eq(write.valid & (write.queue < self._queues)),
+                    port.addr.eq(write.queue),
+                    port.data.eq(write.value),
+                ]
+            with m.Else():
+                m.d.comb += [port.en.eq(1), port.addr.eq(row), port.data.eq(0)]
             for reader in self._readers[name]:
                 look = table.read_port(domain="comb")
                 m.d.comb += [look.addr.eq(reader.queue), reader.value.eq(look.data)]
