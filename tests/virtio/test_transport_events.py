@@ -184,6 +184,31 @@ def test_link_change_without_interrupt(case):
     Bench().run(body)
 
 
+@pytest.mark.parametrize("wait", range(8))
+def test_an_interrupt_while_the_isr_is_read_is_not_lost(wait):
+    async def body(b):
+        await b.start(FEATURES)
+        request = b.dut.requests[1]
+        b.ctx.set(request.payload, {"function": 1, "vector": 1})
+        seen = []
+        # The request is offered ``wait`` cycles after the read is, so that one of the cases meets
+        # the very cycle in which the register is cleared.
+        bus = b.dut.bus
+        address = MAP["isr_status"].address
+        b.ctx.set(bus.request.payload, {"address": address, "strobe": 1})
+        b.ctx.set(bus.request.valid, 1)
+        for cycle in range(20):
+            b.ctx.set(request.valid, cycle == wait)
+            if b.ctx.get(bus.response.valid):
+                seen.append(b.ctx.get(bus.response.payload).data)
+            await b.tick()
+            b.ctx.set(bus.request.valid, 0)
+        seen.append(await b.read("isr_status"))
+        assert sorted(seen) == [0, 1], "seen once, in this read or the next"
+
+    Bench().run(body)
+
+
 def test_isr_reads_only_with_its_byte():
     async def body(b):
         await b.start(FEATURES)

@@ -79,7 +79,7 @@ class RxCheck(wiring.Component):
         with m.Elif(self.length < self.min_length):
             m.d.comb += reason.eq(RxReason.RUNT)
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += before.eq(Mux(ends | cut, 0, self.length))
+            m.d.sync += before.eq(Mux(ends, 0, self.length))
             with m.If(beat.last):
                 m.d.sync += cut.eq(0)
             with m.Elif(too_long):

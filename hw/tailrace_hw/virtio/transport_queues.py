@@ -24,8 +24,9 @@ _RESET = word_of("queue_reset")
 class _Row(data.Struct):
     """A queue's registers, read word by word."""
 
-    size: 32
-    unused: 32
+    size: 16
+    #: The vector's place in the common configuration, and the words between; not kept here.
+    unused: 48
     desc: 64
     driver: 64
     device: 64
@@ -204,8 +205,6 @@ class QueueRegisters(wiring.Component):
         port = self._words.write_port(granularity=8)
         kept = (word >= _FIRST) & (word < _RESET) & (word != _ENABLE)
         write = access.write & self.exists
-        # The upper half of the first word is the vector, which is not kept here.
-        strobe = Mux(word == _FIRST, access.strobe & 0b0011, access.strobe)
         with m.If(self.sweep):
             m.d.comb += [
                 port.addr.eq(self._sweep_address),
@@ -216,7 +215,7 @@ class QueueRegisters(wiring.Component):
             m.d.comb += [
                 port.addr.eq(Cat((word - _FIRST)[:3], self.slot)),
                 port.data.eq(access.data),
-                port.en.eq(Mux(write & kept & ~self._bit(self._on), strobe, 0)),
+                port.en.eq(Mux(write & kept & ~self._bit(self._on), access.strobe, 0)),
             ]
         self._start_check = Signal()
         with m.If(write & (word == _ENABLE)):
@@ -236,7 +235,7 @@ class QueueRegisters(wiring.Component):
         m.submodules.checker = reader = _RowReader(self._slots)
         port = self._words.read_port()
         event = self.errors.payload
-        size = reader.row.size[:16]
+        size = reader.row.size
         checked = Signal()
         bad_size = Signal()
         wrong_desc = Signal()
