@@ -369,3 +369,13 @@ async def start(dut, **options) -> Bench:
     await FallingEdge(dut.clk)
     dut.rst.value = 0
     return Bench(dut, options.pop("rng", None) or Random(seed()), **options)
+
+
+async def random_bench(dut) -> tuple[Bench, Random]:
+    """A bench with latency and stalls drawn from the seed."""
+    rng = Random(seed())
+    stall = rng.choice((0.0, 0.1, 0.5))
+    bench = await start(
+        dut, rng=rng, stall=stall, latency=rng.choice((3, 30, 150)), jitter=rng.choice((0, 40))
+    )
+    return bench, rng

@@ -54,6 +54,10 @@ class Buffer:
     writable: bool
 
 
+#: A harmless chain.
+GOOD = [Buffer(0x9000, 64, False), Buffer(0xA000, 64, True)]
+
+
 @dataclass
 class Chain:
     """What the driver posted, and what the device must therefore be given."""

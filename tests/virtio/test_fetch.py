@@ -19,7 +19,7 @@ def _modules(monkeypatch):
     monkeypatch.syspath_prepend(HERE)
 
 
-def simulate(kind, tests, **parameters):
+def simulate(kind, tests, module="cocotb_fetch", **parameters):
     width, queues, depth = MODELS[kind]
     source = build.emit(
         lambda: DescriptorFetch(queues, width, depth, max_queue_size=1024),
@@ -29,7 +29,7 @@ def simulate(kind, tests, **parameters):
     model = build.build(source, "descriptor_fetch")
     run(
         model,
-        "cocotb_fetch",
+        module,
         name=f"fetch-{kind}-{tests[0]}",
         tests=tests,
         parameters={"width": width, "queues": queues, "depth": depth, **parameters},
@@ -52,11 +52,13 @@ def test_rate():
 
 
 def test_bad_rings():
-    simulate("narrow", ["nonsense", "cached_chains_survive", "endless_packed_chain"])
+    tests = ["nonsense", "cached_chains_survive", "endless_packed_chain"]
+    simulate("narrow", tests, "cocotb_fetch_bad")
 
 
 def test_bad_commands():
-    simulate("narrow", ["bad_sizes", "queues_that_are_not_there", "halted", "event_fault"])
+    tests = ["bad_sizes", "queues_that_are_not_there", "halted", "event_fault"]
+    simulate("narrow", tests, "cocotb_fetch_bad")
 
 
 def test_longer_than_the_cache():
