@@ -24,7 +24,7 @@ from tailrace_sim.build import build_root
 __all__ = ["FormalError", "ProofFailed", "holds", "mutant", "prove"]
 
 #: Seconds after which a proof is given up.
-TIMEOUT = 120
+TIMEOUT = 240
 
 SCRIPT = """\
 [options]
