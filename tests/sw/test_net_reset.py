@@ -70,6 +70,36 @@ def test_reset_in_the_middle_of_traffic(packed, ring_only, seed):
     assert [f.data for f in received] == again[:1]
 
 
+@pytest.mark.parametrize("direction", ["receive", "transmit"])
+def test_a_sleeper_does_not_touch_a_ring_that_is_gone(packed, direction, seed):
+    """Memory that a stop has given back belongs to somebody else when the task wakes up."""
+    bench = SoftBench(seed=seed)
+    net = bench.open(NetOptions(packed=packed))
+    if direction == "transmit":
+        bench.device.work = lambda: False  # type: ignore[method-assign]
+
+    async def work():
+        if direction == "receive":
+            await net.receive(timeout=50_000)
+        else:
+            await net.transmit([TxFrame(bytes(60))])
+            await net.flush(timeout=50_000)
+
+    async def sleep():
+        with pytest.raises(VirtioError, match="not in use"):
+            await work()
+        return True
+
+    async def stop_and_paint():
+        await bench.host.delay(2000)
+        await net.stop()
+        assert bench.host.memory_in_use == 0
+        bench.host.memory[:] = 0xAA
+
+    assert bench.host.run(sleep(), stop_and_paint())[0]
+    assert (bench.host.memory == 0xAA).all()
+
+
 def test_a_ring_reset_leaves_the_other_pair_alone(packed, seed):
     bench = SoftBench(seed=seed, pairs=2)
     net = bench.open(NetOptions(packed=packed, queue_pairs=2))

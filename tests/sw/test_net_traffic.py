@@ -112,7 +112,8 @@ def test_kicks_and_interrupts_are_suppressed_under_load(seed):
     bench.echo([TxFrame(data) for data in bench.frames(400, 14, 100)])
     pair = net.pairs[0]
     assert pair.tx.ring.kicks < 60
-    assert pair.rx.stats.interrupts < 200
+    # Each awakening had a message of its own.
+    assert 0 < pair.rx.stats.interrupts <= min(200, pair.rx_interrupt.count)
 
 
 @pytest.mark.parametrize("ring", RINGS, ids=RING_IDS)
