@@ -8,12 +8,12 @@ other than 0. What it polls every clock cycle is driven on change, for speed.
 from collections.abc import Callable, Sequence
 
 import cocotb
-from cocotb.triggers import Event, ReadOnly, RisingEdge, Timer
+from cocotb.triggers import Event, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 from cocotbext.axi import AxiStreamBus
 from cocotbext.pcie.core.tlp import CplStatus, Tlp, TlpType
 from cocotbext.pcie.core.utils import PcieId
-from cocotbext.pcie.xilinx.us import UltraScalePlusPcieDevice, UltraScalePlusPcieFunction
+from cocotbext.pcie.xilinx.us import UltraScalePlusPcieDevice
 from cocotbext.pcie.xilinx.us.tlp import ErrorCode, Tlp_us
 from cocotbext.pcie.xilinx.us.usp_model import LocalError
 
@@ -23,20 +23,14 @@ from tailrace_hw.pcie.identity import (
     MSIX_TABLE_OFFSET,
     FunctionIdentity,
 )
+from tailrace_sim.bfm.usp_function import (
+    EXTEND_REGISTERS,
+    VIRTIO_CAPABILITIES,
+    TailraceFunction,
+)
+from tailrace_sim.bfm.usp_streams import IntegerRcSource, IntegerRqSink
 
-__all__ = [
-    "ATOMICS",
-    "EXTEND_REGISTERS",
-    "VIRTIO_CAPABILITIES",
-    "TailraceDevice",
-    "TailraceFunction",
-]
-
-#: Dwords of configuration space that the user design answers: 0x48 to 0x5B, where the disabled MSI
-#: capability would be, and 0xB0 to 0xFF.
-EXTEND_REGISTERS = frozenset([*range(0x48 // 4, 0x5C // 4), *range(0xB0 // 4, 0x100 // 4)])
-#: Where the capability chain of a virtio function goes on behind the block's own.
-VIRTIO_CAPABILITIES = 0xB0
+__all__ = ["ATOMICS", "TailraceDevice"]
 
 _MEMORY = frozenset(
     [TlpType.MEM_READ, TlpType.MEM_READ_64, TlpType.MEM_WRITE, TlpType.MEM_WRITE_64]
@@ -48,69 +42,6 @@ ATOMICS = frozenset(
         TlpType.SWAP_64, TlpType.CAS, TlpType.CAS_64,
     ]
 )  # fmt: skip
-
-
-class TailraceFunction(UltraScalePlusPcieFunction):
-    """A physical function with the identity that the gateware was built for.
-
-    Parameters
-    ----------
-    identity : its IDs, BARs and MSI-X table
-    device : what it belongs to; answers the registers that the block does not own
-    """
-
-    def __init__(self, identity: FunctionIdentity, device: "TailraceDevice"):
-        super().__init__()
-        self.identity = identity
-        self._device = device
-        self.vendor_id = identity.vendor
-        self.device_id = identity.device
-        self.subsystem_vendor_id = identity.subsystem_vendor
-        self.subsystem_id = identity.subsystem
-        self.class_code = identity.class_code
-        self.revision_id = identity.revision
-        for bar, size in identity.bar_sizes.items():
-            # The MSI-X BAR has no read side effects, and prefetchable it goes above 4 GiB.
-            self.configure_bar(bar, size, ext=True, prefetch=bar == MSIX_BAR)
-        self.deregister_capability(self.msi_cap)
-        # The library lists the extended capabilities among those of the first 256 bytes.
-        for capability in (self.aer_ext_cap, self.pcie_ext_cap):
-            self.deregister_capability(capability)
-            self.register_extended_capability(capability, capability.offset)
-        self.pcie_cap.function_level_reset_capability = True
-        self.pcie_cap.initiate_function_level_reset = self._start_flr
-
-    def match_bar(self, addr, io=False):
-        """A function whose Memory Space Enable is 0 claims no request (PCIe 5.0, 7.5.1.1.3)."""
-        return super().match_bar(addr, io) if self.memory_space_enable else None
-
-    async def read_config_register(self, reg):
-        value = await super().read_config_register(reg)
-        return await self._device.extend_read(self.function_num, reg, value)
-
-    async def write_config_register(self, reg, data, mask):
-        await super().write_config_register(reg, data, mask)
-        await self._device.extend_write(self.function_num, reg, data, mask)
-        self._device.status_changed.set()
-
-    async def _start_flr(self):
-        cocotb.start_soon(self._device.function_level_reset(self))
-
-    def reset_registers(self):
-        """What a function level reset clears (PCIe 5.0, 6.6.2); MPS is among the exceptions."""
-        self.io_space_enable = False
-        self.memory_space_enable = False
-        self.bus_master_enable = False
-        self.parity_error_response_enable = False
-        self.serr_enable = False
-        self.interrupt_disable = False
-        for bar in self.identity.bar_sizes:
-            self.bar[bar] &= 0xF
-            self.bar[bar + 1] = 0
-        self.msix_cap.msix_enable = False
-        self.msix_cap.msix_function_mask = False
-        self.pcie_cap.extended_tag_field_enable = False
-        self.pcie_cap.max_read_request_size = 2
 
 
 class TailraceDevice(UltraScalePlusPcieDevice):
@@ -194,14 +125,13 @@ class TailraceDevice(UltraScalePlusPcieDevice):
             enable_extended_configuration=True,
             user_clk=dut.clk,
             user_reset=dut.rst,
-            rq_bus=rq,
-            rc_bus=AxiStreamBus.from_prefix(dut, f"{prefix}rc_"),
             cq_bus=AxiStreamBus.from_prefix(dut, f"{prefix}cq_"),
             cc_bus=AxiStreamBus.from_prefix(dut, f"{prefix}cc_"),
             **{name: port(name) for name in names},
             **{f"cfg_ext_{name}": port(f"cfg_ext__{name}") for name in ext},
             **msix,
         )
+        self._start_requester(rq, AxiStreamBus.from_prefix(dut, f"{prefix}rc_"))
         for index, function in enumerate(self.functions):
             self._flr_done_events[index] = Event()
             if function.identity.virtio:
@@ -210,6 +140,16 @@ class TailraceDevice(UltraScalePlusPcieDevice):
             self.cfg_flr_in_process.value = 0
         self._flr = 0
         cocotb.start_soon(self._run_completion_timeout())
+
+    def _start_requester(self, rq: AxiStreamBus, rc: AxiStreamBus) -> None:
+        """Our own agents and coroutines on RQ and RC; the base class was told of none."""
+        clock, reset = self.user_clk, self.user_reset
+        self.rq_sink = IntegerRqSink(rq, clock, reset, segments=2 if self.rq_straddle else 1)
+        self.rc_source = IntegerRcSource(rc, clock, reset, segments=2 if self.rc_straddle else 1)
+        for agent in (self.rq_sink, self.rc_source):
+            agent.queue_occupancy_limit_frames = 2
+        for coroutine in (self._run_rq_logic, self._run_rq_seq_num_logic, self._run_rc_logic):
+            cocotb.start_soon(coroutine())
 
     def make_function(self):
         identity = self.identities[len(self.functions)]
@@ -230,10 +170,9 @@ class TailraceDevice(UltraScalePlusPcieDevice):
         if reg not in EXTEND_REGISTERS:
             return value
         for _ in range(self._ext_timeout):
-            await ReadOnly()
+            await RisingEdge(self.user_clk)
             if self.cfg_ext_read_data_valid.value:
                 return int(self.cfg_ext_read_data.value)
-            await RisingEdge(self.user_clk)
         self.log.warning("no answer to a read of configuration register %#x", 4 * reg)
         return 0
 
@@ -344,7 +283,7 @@ class TailraceDevice(UltraScalePlusPcieDevice):
 
     async def _run_rq_logic(self):
         while True:
-            tlp = Tlp_us.unpack_us_rq(await self.rq_sink.recv(), self.enable_parity)
+            tlp = await self.rq_sink.recv_tlp()
             if tlp.discontinue:
                 continue
             if not tlp.requester_id_enable:
@@ -366,6 +305,13 @@ class TailraceDevice(UltraScalePlusPcieDevice):
                 continue
             await self.send(Tlp(tlp))
             self.rq_seq_num.put_nowait(tlp.seq_num)
+
+    async def _run_rc_logic(self):
+        while True:
+            tlp = await self.rc_queue.get()
+            await self.rc_source.send(tlp)
+            self.rx_buf_cplh_fc_count -= 1
+            self.rx_buf_cpld_fc_count -= tlp.get_data_credits() + 1
 
     def cycle(self) -> int:
         """Clock cycles since the start of the simulation."""
