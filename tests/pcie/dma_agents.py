@@ -258,7 +258,7 @@ class Bench:
             cocotb.start_soon(self._count(kind))
         await self.host.enumerate()
         self.expected = bytearray(self.rng.randbytes(MEMORY))
-        self.host.memory.write(0, self.expected)
+        self.host.memory.write(self.host.memory.base, self.expected)
         await ClockCycles(self.dut.clk, 20)
         return self
 
