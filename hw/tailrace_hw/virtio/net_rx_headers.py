@@ -102,14 +102,15 @@ class HeaderParser(wiring.Component):
         words = kept[0][:4]
         header = Signal(6)
         # IPv4 counts its header in the length, IPv6 does not (RFC 791 3.1, RFC 8200 3).
+        length4, length6 = Cat(kept[3], kept[2]), Cat(kept[5], kept[4])
         total = Signal(18)
         payload = Signal(18)
         m.d.comb += [
             ipv4.eq((ethertype == _IPV4) & (kept[0][4:] == 4)),
             ipv6.eq((ethertype == _IPV6) & (kept[0][4:] == 6)),
             header.eq(Mux(ipv4, words << 2, 40)),
-            total.eq(Mux(ipv4, Cat(kept[3], kept[2]), Cat(kept[5], kept[4]) + 40)),
-            payload.eq(total - header),
+            total.eq(Mux(ipv4, length4, length6 + 40)),
+            payload.eq(Mux(ipv4, length4 - (words << 2), length6)),
         ]
         # Bits 13:0 of IPv4's flags and offset: More Fragments and the offset.
         fragment = ipv4 & (Cat(kept[7], kept[6][:6]) != 0)
@@ -117,7 +118,7 @@ class HeaderParser(wiring.Component):
         udp = protocol == _UDP
         sound, whole = Signal(), Signal()
         m.d.comb += [
-            sound.eq((ipv4 & (words >= 5) | ipv6) & (total >= header)),
+            sound.eq(ipv4 & (words >= 5) & (length4 >= words << 2) | ipv6),
             whole.eq(
                 sound & ~fragment & ((protocol == _TCP) & (payload >= 20) | udp & (payload >= 8))
             ),
@@ -150,12 +151,26 @@ class HeaderParser(wiring.Component):
 
     @staticmethod
     def _hash(m, kept, ipv4, start, with_ports):
-        """Toeplitz over the 12 bytes of IPv4 or the 36 bytes of IPv6."""
+        """Toeplitz over the 12 bytes of IPv4 or the 36 bytes of IPv6.
+
+        The hash is linear, so the parts of addresses and ports are made side by side; whether the
+        ports count is known last.
+        """
         octets = [Signal(8, name=f"hashed_{k}") for k in range(36)]
-        ports = [Mux(with_ports, octet, 0) for octet in start[:4]]
-        four = kept[12:20] + ports + [Const(0, 8)] * 24
-        six = kept[8:40] + ports
+        none = [Const(0, 8)] * 36
+        four = kept[12:20] + start[:4] + none[:24]
+        six = kept[8:40] + start[:4]
         m.d.comb += [
             octet.eq(Mux(ipv4, a, b)) for octet, a, b in zip(octets, four, six, strict=True)
         ]
-        return toeplitz(octets, HASH_BITS)
+        only_addresses = Mux(
+            ipv4,
+            toeplitz(octets[:8] + none[:28], HASH_BITS),
+            toeplitz(octets[:32] + none[:4], HASH_BITS),
+        )
+        only_ports = Mux(
+            ipv4,
+            toeplitz(none[:8] + octets[8:12], HASH_BITS),
+            toeplitz(none[:32] + octets[32:], HASH_BITS),
+        )
+        return only_addresses ^ Mux(with_ports, only_ports, 0)
