@@ -113,6 +113,11 @@ async def faults_and_resets(dut):
     assert await read(0x10000) == DmaStatus.POISONED
     assert fault.hits == 1
     assert await read(0x10000) == DmaStatus.OK
+    # No completion: the block gives up and says so.
+    host.device.completion_timeout_ns = 2000
+    host.inject("drop", 0x10000, 0x11000)
+    assert await read(0x10000) == DmaStatus.TIMEOUT
+    assert await read(0x10000) == DmaStatus.OK
     reset = cocotb.start_soon(host.function_level_reset(1))
     while not bench.state(1).reset:
         await bench.cycles(1)
@@ -126,8 +131,9 @@ async def faults_and_resets(dut):
     await bench.cycles(50)
     codes = [event[1] for event in bench.take_errors()]
     assert codes == [
-        ErrorCode.DMA_UR, ErrorCode.DMA_UR, ErrorCode.DMA_POISONED, ErrorCode.DMA_BUS_MASTER_OFF,
+        ErrorCode.DMA_UR, ErrorCode.DMA_UR, ErrorCode.DMA_POISONED, ErrorCode.DMA_TIMEOUT,
+        ErrorCode.DMA_BUS_MASTER_OFF,
     ]  # fmt: skip
     failed = [await bench.register("read_failed", k) for k in range(6)]
-    assert failed == [2, 0, 1, 0, 1, 0]
+    assert failed == [2, 0, 1, 1, 1, 0]
     assert await bench.register("function_resets") == 1

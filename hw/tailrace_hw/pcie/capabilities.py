@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from amaranth.lib import enum
+from enum import Enum
 
 __all__ = [
     "CAPABILITIES_START",
@@ -23,7 +22,7 @@ PCI_CFG_START = 0x48
 _VENDOR_SPECIFIC = 0x09
 
 
-class VirtioCapabilityType(enum.Enum, shape=8):
+class VirtioCapabilityType(Enum):
     """cfg_type (4.1.4)."""
 
     COMMON = 1

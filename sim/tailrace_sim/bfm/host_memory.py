@@ -26,7 +26,7 @@ class HostMemory:
         self.base = base
         self.size = size
         self.data = np.zeros(size, np.uint8)
-        self._view = memoryview(self.data)
+        self._view = self.data.data
         self._mapped = np.full(size // PAGE, ALL_FUNCTIONS, np.uint8)
 
     def fence(self) -> None:

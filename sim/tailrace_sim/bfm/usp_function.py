@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["EXTEND_REGISTERS", "VIRTIO_CAPABILITIES", "TailraceFunction"]
 
 #: Dwords of configuration space that the user design answers: 0x48 to 0x5B, where the disabled MSI
-#: capability would be, and 0xB0 to 0xFF.
+#: capability would be, and 0xB0 to 0xFF. PG213 promises that for the extended space (0x480 or 0xE80
+#: and up) only; that a block can be set up so that it leaves these to the user is our assumption.
 EXTEND_REGISTERS = frozenset([*range(0x48 // 4, 0x5C // 4), *range(0xB0 // 4, 0x100 // 4)])
 #: Where the capability chain of a virtio function goes on behind the block's own.
 VIRTIO_CAPABILITIES = 0xB0

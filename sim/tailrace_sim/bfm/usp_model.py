@@ -227,7 +227,7 @@ class TailraceDevice(UltraScalePlusPcieDevice):
         self.rx_buf_cpld_fc_count += 1
         self.rc_queue.put_nowait(tlp)
 
-    async def _run_completion_timeout(self):
+    async def _run_completion_timeout(self) -> None:
         """Looks four times within the time-out; a request is given up at its fifth sight."""
         sights: dict[int, tuple[Tlp, int]] = {}
         while True:
