@@ -33,6 +33,8 @@ async def feed(ctx, dut, packets, width, drops, rng, stall):
             drop = index in drops if beat["last"] else rng.getrandbits(1)
             ctx.set(dut.drop, drop)
             await send(ctx, dut.i, [beat], rng, stall)
+    for _ in range(4):  # the last packet's pulse comes after its last beat
+        await ctx.tick()
 
 
 @pytest.mark.parametrize("stalls", STALLS, ids=str)
