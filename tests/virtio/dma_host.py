@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from random import Random
 
 from stream_ports import Codec, Sink, Source
+
 from tailrace_hw.lib.packet import beat_layout
 from tailrace_hw.pcie.dma import (
     DmaReadMeta,

@@ -39,19 +39,25 @@ class RingDriver:
     number, size, packed, event_idx : the queue
     base : address of 64 KiB for its areas, which are placed at random in there
     polls : it never wants an interrupt
+    brisk : it takes a chain back every cycle, and does not wait in between
     """
 
-    def __init__(self, memory, number, size, packed, event_idx, base, rng: Random, polls=False):
+    def __init__(
+        self, memory, number, size, packed, event_idx, base, rng: Random, polls=False, brisk=False
+    ):
         self.memory, self.number, self.size, self.rng = memory, number, size, rng
-        self.packed, self.event_idx, self.polls = packed, event_idx, polls
+        self.packed, self.event_idx = packed, event_idx
+        self.polls, self.brisk = polls, brisk
         self.desc = base + 16 * rng.randrange(64)
         self.driver = base + 0x8000 + 4 * rng.randrange(64)
         self.device = base + 0xC000 + 4 * rng.randrange(64)
         self.buffer_base = base << 8
         if packed:
-            memory.allowed.append(range(self.desc, self.desc + 16 * size))
+            self.writable = range(self.desc, self.desc + 16 * size)
+            self.event_area = range(self.device, self.device + 4)
         else:
-            memory.allowed.append(range(self.device + 2, self.device + 4 + 8 * size))
+            self.writable = range(self.device + 2, self.device + 4 + 8 * size)
+            self.event_area = range(self.writable.stop, self.writable.stop + 2)
         self.interrupts = self.arms = self.laps = self.returned = self.posted = 0
         self.begin()
 
@@ -75,6 +81,8 @@ class RingDriver:
         self.used, self.used_wrap = 0, 1
         self.interrupted = False
         self.asleep = False
+        # Cleared rings ask for an interrupt at the first chain.
+        self.arms += 1
         if self.polls:
             self._suppress()
 
@@ -225,9 +233,9 @@ class RingDriver:
                 self._suppress()
             while self.visible():
                 self.take_back()
-                yield rng.choice((0, 0, 0, 3, 20))
+                yield 0 if self.brisk else rng.choice((0, 0, 0, 3, 20))
             if self.polls:
-                yield 10
+                yield 0 if self.brisk else 10
                 continue
             yield rng.choice((0, 1, 10))
             self._arm()

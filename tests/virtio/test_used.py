@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from tailrace_hw.virtio.used import UsedWriter
 from tailrace_sim import build
 from tailrace_sim.run import run
@@ -34,4 +35,17 @@ def simulate(kind, tests, **parameters):
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_random_traffic(kind):
-    simulate(kind, ["random_traffic"], rounds=3, cycles=3000)
+    simulate(kind, ["random_traffic"], rounds=6, cycles=3000)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_resets_and_faults(kind):
+    simulate(kind, ["reset_in_traffic", "faults", "nonsense", "no_vector"], rounds=10)
+
+
+def test_rate():
+    simulate("wide", ["full_rate", "latency", "bounded_delay"], count=1000)
+
+
+def test_index_wraps():
+    simulate("wide", ["index_wraps"])

@@ -1,12 +1,13 @@
 """The used-ring writer between a device that completes chains and drivers that take them back."""
 
 from collections import deque
+from collections.abc import Callable
 
-import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 from dma_host import HostLink, Memory, ReadAgent, WriteAgent
 from ring_driver import RingDriver
 from stream_ports import Codec, Sink, Source
+
 from tailrace_hw.errors import ErrorEvent
 from tailrace_hw.pcie.function import InterruptRequest
 from tailrace_hw.virtio.interfaces import NO_VECTOR, ChainCompletion, QueueCommand, QueueOp
@@ -21,23 +22,24 @@ ERROR = Codec(ErrorEvent)
 
 
 class UsedBench:
-    """Everything around a UsedWriter. ``stall`` of all ports, ``latency`` of the link.
+    """Everything around a UsedWriter. ``stall`` of all ports, ``latency`` of the link."""
 
-    ``device`` is called once a cycle: it posts and completes what the test wants.
-    """
+    #: Names of the ports, which are others where the writer is part of an engine.
+    RING, EVENT, COMPLETE = "ring", "event", "complete"
 
     def __init__(self, dut, rng, width, *, stall=0.0, latency=(5, 60), delay=(2, 12)):
         self.dut, self.rng = dut, rng
         self.memory = Memory()
         self.link = HostLink(rng, latency)
         self.writes = WriteAgent(
-            dut, "ring", width, self.memory, self.link, rng, stall, delay, FUNCTION
+            dut, self.RING, width, self.memory, self.link, rng, stall, delay, FUNCTION
         )
         self.reads = ReadAgent(
-            dut, "event", width, self.memory, self.link, rng, stall, function=FUNCTION
+            dut, self.EVENT, width, self.memory, self.link, rng, stall, function=FUNCTION
         )
+        self.agents = [self.writes, self.reads]
         self.command = Source(dut, "command", rng, stall)
-        self.complete = Source(dut, "complete", rng, stall)
+        self.complete = Source(dut, self.COMPLETE, rng, stall)
         self.errors: list = []
         self.acks: list[int] = []
         self.isr = 0
@@ -55,8 +57,9 @@ class UsedBench:
         self.vectors: dict[int, int] = {}
         self.pending: dict[int, deque] = {}
         dut.function.value = FUNCTION
-        dut.halt.value = 0
-        dut.rst.value = 0
+        self._halt = False
+        #: Called every cycle: what else happens while a test waits.
+        self.meanwhile: Callable[[], object] | None = None
         self._sleeping: dict[int, int] = {}
 
     # Interrupts and commands
@@ -69,12 +72,10 @@ class UsedBench:
         driver = self.drivers[self.vectors[request.vector]]
         self.link.enter(driver.interrupt)
 
-    def add(self, number, size, packed, event_idx, polls=False, vector=None) -> RingDriver:
+    def add(self, number, size, packed, event_idx, vector=None, **options) -> RingDriver:
         """A queue and its driver; ``enable`` starts it."""
         base = 0x1_0000_0000 * (number + 1)
-        driver = RingDriver(
-            self.memory, number, size, packed, event_idx, base, self.rng, polls=polls
-        )
+        driver = RingDriver(self.memory, number, size, packed, event_idx, base, self.rng, **options)
         driver.vector = 100 + number if vector is None else vector
         self.vectors[driver.vector] = number
         self.drivers[number] = driver
@@ -92,6 +93,7 @@ class UsedBench:
         driver = self.drivers[number]
         driver.begin()
         self.pending[number].clear()
+        self.memory.allowed.append(driver.writable)
         await self.obey(
             QueueOp.ENABLE,
             number,
@@ -107,10 +109,31 @@ class UsedBench:
         self._sleeping[number] = 0
 
     async def reset(self, number: int) -> None:
-        """RESET; the driver's thread ends before, as a driver would not look any more."""
+        """RESET; from the answer on nothing of the queue may be touched.
+
+        The driver's thread ends before, as a driver would not look any more. Whatever was on its
+        way to memory arrives before the driver can see the answer.
+        """
         self._threads.pop(number, None)
         await self.obey(QueueOp.RESET, number)
+        driver = self.drivers[number]
         assert not any(a in self.areas(number) for a in self.reads.outstanding)
+        arrived: list[bool] = []
+        self.link.enter(lambda: arrived.append(True))
+        await self.until(lambda: arrived, 2000, "the link")
+        self.memory.allowed.remove(driver.writable)
+        driver.expected.clear()
+        self.pending[number].clear()
+
+    def stop(self, number: int) -> None:
+        """The driver gives the queue up; it is reset some time later."""
+        self._threads.pop(number, None)
+        self.drivers[number].expected.clear()
+        self.drivers[number].with_device.clear()
+        self.pending[number].clear()
+
+    def halt(self, value: bool) -> None:
+        self._halt = value
 
     def areas(self, number):
         base = 0x1_0000_0000 * (number + 1)
@@ -118,7 +141,7 @@ class UsedBench:
 
     # The device
 
-    def give_back(self, number: int, count: int, *, visible=True) -> None:
+    def give_back(self, number: int, count: int) -> None:
         """Complete the next ``count`` chains of a queue as one group."""
         driver = self.drivers[number]
         for k in range(count):
@@ -149,16 +172,19 @@ class UsedBench:
     # Time
 
     async def cycle(self) -> None:
-        """One clock cycle of everything."""
+        """One clock cycle of everything, ``meanwhile`` included."""
+        if self.meanwhile:
+            self.meanwhile()
         self.link.step()
-        self.writes.step()
-        self.reads.step()
+        for agent in self.agents:
+            agent.step()
         for number, thread in self._threads.items():
             if self._sleeping[number] <= 0:
                 self._sleeping[number] = next(thread)
             else:
                 self._sleeping[number] -= 1
         await FallingEdge(self.dut.clk)
+        self.dut.halt.value = int(self._halt)
         for port in self.ports:
             port.drive()
         await ReadOnly()
@@ -212,13 +238,9 @@ class UsedBench:
         if driver.polls and (driver.packed or not driver.event_idx):
             assert driver.interrupts == 0
         elif driver.event_idx and not driver.packed:
-            assert driver.interrupts <= driver.arms + 1
+            assert driver.interrupts <= driver.arms
         assert (
             NO_VECTOR not in self.vectors
             or self.vectors[NO_VECTOR] != number
             or not (driver.interrupts)
         )
-
-
-def log(text: str) -> None:
-    cocotb.log.info(text)

@@ -112,6 +112,8 @@ class VirtqueueEngine(wiring.Component):
             flight.available.eq(fetch.available),
             flight.queue.eq(sequencer.queue),
             flight.drop.eq(sequencer.drop),
+            flight.clear.eq(sequencer.clear),
+            sequencer.cleared.eq(flight.cleared),
             sequencer.empty.eq(flight.empty),
             self.isr.eq(used.isr),
         ]

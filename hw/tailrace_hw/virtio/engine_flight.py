@@ -43,6 +43,11 @@ class ChainsInFlight(wiring.Component):
     queue : In(8)
     drop : In(1)
         Drop completions of ``queue``.
+    clear : In(1)
+        Forget the counts of ``queue``, which is about to be enabled: a reset of the clock domain
+        does not reach them. Held until ``cleared``.
+    cleared : Out(1)
+        Done in this cycle, in which no other count changes.
     empty : Out(1)
         No chain of ``queue`` is in flight.
     """
@@ -59,6 +64,8 @@ class ChainsInFlight(wiring.Component):
                 "complete": Out(stream.Signature(ChainCompletion)),
                 "queue": In(8),
                 "drop": In(1),
+                "clear": In(1),
+                "cleared": Out(1),
                 "empty": Out(1),
             }
         )
@@ -66,24 +73,35 @@ class ChainsInFlight(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.d.comb += self.chains.available.eq(self.available)
-        given = self._count_given(m)
-        completed = self._count_completed(m)
-        m.d.comb += self.empty.eq(given == completed)
+        given, giving = self._count_given(m)
+        completed, completing = self._count_completed(m)
+        m.d.comb += [
+            self.empty.eq(given == completed),
+            self.cleared.eq(self.clear & ~giving & ~completing),
+        ]
         return m
 
     def _counter(self, m, name):
-        """A running 16-bit count a queue: its memory and the one of ``queue``."""
+        """A running 16-bit count a queue: read and write port, and the count of ``queue``."""
         m.submodules[name] = counts = memory.Memory(shape=16, depth=self._queues, init=[])
         watch = counts.read_port(domain="comb")
         m.d.comb += watch.addr.eq(self.queue)
-        return counts, watch.data
+        return counts.read_port(domain="comb"), counts.write_port(), watch.data
+
+    def _update(self, m, write, queue, count, enable):
+        """Store a count of ``queue``, or clear the one that is to be cleared."""
+        m.d.comb += [
+            write.addr.eq(Mux(self.cleared, self.queue, queue)),
+            write.data.eq(Mux(self.cleared, 0, count)),
+            write.en.eq(self.cleared | enable),
+        ]
 
     def _count_given(self, m):
         """Chains given out; a ROLLBACK takes the count back to the last commit."""
         # What was asked for and has not had its effect, in order.
         m.submodules.asked = asked = SyncFifo(TakeRequest, self._outstanding)
-        given, watched = self._counter(m, "given")
-        committed, _ = self._counter(m, "committed")
+        given, given_write, watched = self._counter(m, "given")
+        committed, committed_write, _ = self._counter(m, "committed")
         request = self.chains.take
         m.d.comb += [
             self.take.payload.eq(request.payload),
@@ -109,48 +127,32 @@ class ChainsInFlight(wiring.Component):
             asked.o.ready.eq(Mux(answered, ends, 1)),
         ]
 
-        given_read = given.read_port(domain="comb")
-        given_write = given.write_port()
-        committed_read = committed.read_port(domain="comb")
-        committed_write = committed.write_port()
         now = Signal(16)
         effective = asked.o.valid & asked.o.ready
-        m.d.comb += [
-            given_read.addr.eq(head.queue),
-            given_write.addr.eq(head.queue),
-            given_write.data.eq(now),
-            given_write.en.eq(effective),
-            committed_read.addr.eq(head.queue),
-            committed_write.addr.eq(head.queue),
-            committed_write.data.eq(now),
-            committed_write.en.eq(
-                effective
-                & ((head.action == TakeAction.TAKE_COMMIT) | (head.action == TakeAction.COMMIT))
-            ),
-        ]
+        commits = (head.action == TakeAction.TAKE_COMMIT) | (head.action == TakeAction.COMMIT)
+        m.d.comb += [given.addr.eq(head.queue), committed.addr.eq(head.queue)]
         with m.If(head.action == TakeAction.ROLLBACK):
-            m.d.comb += now.eq(committed_read.data)
+            m.d.comb += now.eq(committed.data)
         with m.Else():
             got = answered & ~self.segments.payload.none
-            m.d.comb += now.eq(given_read.data + got)
-        return watched
+            m.d.comb += now.eq(given.data + got)
+        known = head.queue < self._queues
+        self._update(m, given_write, head.queue, now, effective & known)
+        self._update(m, committed_write, head.queue, now, effective & known & commits)
+        return watched, effective
 
     def _count_completed(self, m):
-        counts, watched = self._counter(m, "completed")
-        read = counts.read_port(domain="comb")
-        write = counts.write_port()
+        count, write, watched = self._counter(m, "completed")
         completion = self.chains.complete
+        queue = completion.payload.queue
         swallow = Signal()
         m.d.comb += [
-            swallow.eq(self.drop & (completion.payload.queue == self.queue)),
+            swallow.eq(self.drop & (queue == self.queue)),
             self.complete.payload.eq(completion.payload),
             self.complete.valid.eq(completion.valid & ~swallow),
             completion.ready.eq(self.complete.ready | swallow),
-            read.addr.eq(completion.payload.queue),
-            write.addr.eq(completion.payload.queue),
-            write.data.eq(read.data + 1),
-            write.en.eq(
-                completion.valid & completion.ready & (completion.payload.queue < self._queues)
-            ),
+            count.addr.eq(queue),
         ]
-        return watched
+        taken = completion.valid & completion.ready & (queue < self._queues)
+        self._update(m, write, queue, count.data + 1, taken)
+        return watched, taken

@@ -16,7 +16,9 @@ class QueueSequencer(wiring.Component):
     be completed. RESET: the fetching half stops giving chains; what is in flight comes back and is
     dropped; the writing half forgets what it has not written.
 
-    Parameters: none.
+    Parameters
+    ----------
+    queues : :class:`int`
 
     Members
     -------
@@ -27,6 +29,9 @@ class QueueSequencer(wiring.Component):
         Of the current command.
     drop : Out(1)
         ``queue`` is under reset: its completions are not for the driver any more.
+    clear : Out(1)
+        ``queue`` is about to be enabled, nothing of it is in flight. Held until ``cleared``.
+    cleared : In(1)
     empty : In(1)
         No chain of ``queue`` is in flight.
     """
@@ -39,6 +44,8 @@ class QueueSequencer(wiring.Component):
     used_ack: In(stream.Signature(8))
     queue: Out(8)
     drop: Out(1)
+    clear: Out(1)
+    cleared: In(1)
     empty: In(1)
 
     def __init__(self, queues: int):
@@ -65,7 +72,11 @@ class QueueSequencer(wiring.Component):
                         m.d.sync += self.drop.eq(1)
                         m.next = "FETCH"
                     with m.Else():
-                        m.next = "USED"
+                        m.next = "CLEAR"
+            with m.State("CLEAR"):
+                m.d.comb += self.clear.eq(command.queue < self._queues)
+                with m.If(self.cleared | ~self.clear):
+                    m.next = "USED"
             self._call(m, "FETCH", self.fetch, self.fetch_ack)
             with m.State("FETCH DONE"):
                 with m.If(~resetting):

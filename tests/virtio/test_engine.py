@@ -1,0 +1,44 @@
+"""The virtqueue engine under cocotb: pytest side."""
+
+from pathlib import Path
+
+import pytest
+
+from tailrace_hw.virtio.engine import VirtqueueEngine
+from tailrace_sim import build
+from tailrace_sim.run import run
+
+HERE = Path(__file__).parent
+#: width, queues
+MODELS = {"wide": (512, 4), "narrow": (128, 5)}
+
+
+@pytest.fixture(autouse=True)
+def _modules(monkeypatch):
+    """cocotb's runner hands this process's module path to the simulator."""
+    monkeypatch.syspath_prepend(HERE)
+
+
+def simulate(kind, tests, **parameters):
+    width, queues = MODELS[kind]
+    source = build.emit(lambda: VirtqueueEngine(queues, width), "engine", (width, queues))
+    model = build.build(source, "engine")
+    run(
+        model,
+        "cocotb_engine",
+        name=f"engine-{kind}-{tests[0]}",
+        tests=tests,
+        parameters={"width": width, "queues": queues, **parameters},
+        python_path=[HERE],
+    )
+
+
+@pytest.mark.parametrize("test", ["random_chains", "resets"])
+@pytest.mark.parametrize("kind", MODELS)
+def test_engine(kind, test):
+    simulate(kind, [test], cycles=4000, rounds=6)
+
+
+@pytest.mark.parametrize("test", ["rate_of_one", "rate_of_all"])
+def test_rate(test):
+    simulate("wide", [test], count=2000)
