@@ -1,6 +1,6 @@
 """The device: blocks composed from a configuration, no logic of its own."""
 
-from amaranth.hdl import ClockDomain, Module
+from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -58,7 +58,6 @@ class Tailrace(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.domains.port0 = ClockDomain()
         config = self.config
         functions = identities(config)
         capabilities = virtio_net_capabilities(2 * config.virtio_net.queue_pairs + 1)
