@@ -129,12 +129,15 @@ class ChainsInFlight(wiring.Component):
 
         now = Signal(16)
         effective = asked.o.valid & asked.o.ready
-        commits = (head.action == TakeAction.TAKE_COMMIT) | (head.action == TakeAction.COMMIT)
+        got = answered & ~self.segments.payload.none
+        # A TAKE_COMMIT that gets no chain commits nothing, what was taken before included.
+        commits = (head.action == TakeAction.COMMIT) | (
+            (head.action == TakeAction.TAKE_COMMIT) & got
+        )
         m.d.comb += [given.addr.eq(head.queue), committed.addr.eq(head.queue)]
         with m.If(head.action == TakeAction.ROLLBACK):
             m.d.comb += now.eq(committed.data)
         with m.Else():
-            got = answered & ~self.segments.payload.none
             m.d.comb += now.eq(given.data + got)
         known = head.queue < self._queues
         self._update(m, given_write, head.queue, now, effective & known)
