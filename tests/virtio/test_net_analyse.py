@@ -63,7 +63,7 @@ def analyse(width, frames, lost, gap):
     return seen
 
 
-@pytest.mark.parametrize("width", [64, 256, 512])
+@pytest.mark.parametrize("width", [64, 512])
 @pytest.mark.parametrize("stall", [0.0, 0.4])
 def test_describes_every_kind_of_frame(width, stall):
     rng = seeded()
@@ -85,5 +85,5 @@ def test_describes_every_kind_of_frame(width, stall):
 def test_flows_spread_evenly_over_queues_of_any_number():
     rng = seeded()
     for pairs in (1, 3, 7, 16):
-        frames = [random_frame(rng, 4, "udp4") for _ in range(40 * pairs)]
+        frames = [random_frame(rng, 4, "udp4") for _ in range(20 * pairs)]
         assert {receive_queue(frame, pairs) for frame in frames} == set(range(pairs))

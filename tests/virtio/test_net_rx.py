@@ -151,7 +151,7 @@ class Bench:
 def test_random_frames_into_random_chains(width, stall, mrg):
     bench = Bench(width, 3, stall=stall, mrg=mrg)
     rng = bench.rng
-    frames = [random_frame(rng, 300) for _ in range(60)]
+    frames = [random_frame(rng, 300) for _ in range(50)]
     for queue in range(3):
         for _ in range(60):
             if rng.random() < 0.3 or not mrg:

@@ -177,22 +177,18 @@ class TxChains(wiring.Component):
         answered = Signal()
         empty = Signal()
         returned = Signal()
+        # What comes free, a cycle late: until then it only counts as taken.
         surplus = Signal(18)
         spent = Signal(18)
         m.d.comb += [
             answered.eq(step & segment.last),
             empty.eq(answered & nothing),
             returned.eq(self.entries.valid & self.entries.ready),
-            surplus.eq(Mux(nothing, self._longest, self._longest - reserved_now)),
-            spent.eq(self.entries.payload.reserved),
         ]
         m.d.sync += [
-            kept.eq(
-                kept
-                + Mux(self.taking, self._longest, 0)
-                - Mux(answered, surplus, 0)
-                - Mux(returned, spent, 0)
-            ),
+            surplus.eq(Mux(answered, self._longest - Mux(nothing, 0, reserved_now), 0)),
+            spent.eq(Mux(returned, self.entries.payload.reserved, 0)),
+            kept.eq(kept + Mux(self.taking, self._longest, 0) - surplus - spent),
             chains.eq(chains + self.taking - empty - returned),
         ]
         m.d.comb += self.allowed.eq(
