@@ -98,11 +98,16 @@ class Sink:
         self.stall = 0.0
         self.take = take
         self.ready.value = 0
+        self._reset = dut.rst
         cocotb.start_soon(self._run())
 
     async def _run(self):
         ready = False
         waiting = None
+        # What a test before this one left in flight goes with the reset.
+        await RisingEdge(self._reset)
+        while self._reset.value:
+            await self.edge
         while True:
             await self.edge
             if self.valid.value:
@@ -299,6 +304,8 @@ class Bench:
         ones = ones or [one for c in [*self.readers, *self.writers] for one in c.waiting]
         for one in ones:
             await with_timeout(one.done.wait(), timeout_us, "us")
+        # Counter pulses and events come a few cycles behind the answer.
+        await self.cycles(8)
 
     async def cycles(self, count):
         await ClockCycles(self.dut.clk, count)

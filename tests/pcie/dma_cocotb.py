@@ -99,7 +99,7 @@ async def one_of_each(dut):
         assert one.status == DmaStatus.OK
     dut._log.warning("request to TLP: %s cycles", cycles)
     assert max(cycles.values()) <= 24
-    await bench.check([one for one in bench.readers[0].ended])
+    await bench.check(list(bench.readers[0].ended))
     assert len(bench.readers[0].ended) == 1
 
 

@@ -1,7 +1,7 @@
 """Requester completion interface: completions out of the RC stream, one by one (PG213)."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from tailrace_hw.lib.axis import AxisSignature

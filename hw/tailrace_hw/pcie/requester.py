@@ -141,9 +141,11 @@ class Requester(wiring.Component):
         self._merged = Signal(data.ArrayLayout(_GRANULE, 2 * granules))
         self._slots = Signal(data.ArrayLayout(_slot_layout(), granules))
         offered, take, advance = Signal(), Signal(), Signal()
+        self._use_read = Signal()
         m.d.comb += [
             advance.eq(~self.rq.tvalid | self.rq.tready),
-            take.eq(offered & advance & (fill != granules)),
+            # While a full beat leaves, there is room for a read behind it.
+            take.eq(offered & advance & ((fill != granules) | self._use_read)),
         ]
         self._arbitrate(m, offered, take)
         total = self._merge(m, take)
@@ -160,7 +162,7 @@ class Requester(wiring.Component):
         """Choose between a read and the next chunk of a write, and drive ``chunk``."""
         writing = Signal()
         read_turn = Signal()
-        use_read = Signal()
+        use_read = self._use_read
         m.d.comb += [
             use_read.eq(self.read.valid & ~writing & (read_turn | ~self.write.valid)),
             offered.eq(self.read.valid & ~writing | self.write.valid),
