@@ -102,7 +102,6 @@ async def malformed_completions(dut):
         lambda tlp: tlp.set_data(b""),
         lambda tlp: setattr(tlp, "status", CplStatus.CRS),
         lambda tlp: setattr(tlp, "error_code", RcError.MISMATCH),
-        lambda tlp: setattr(tlp, "discontinue", True),
     ]
     hit = []
 

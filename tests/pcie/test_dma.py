@@ -15,6 +15,17 @@ TESTS = {
         "random_large_payload",
         "random_stalls",
     ],
+    "dma_errors_cocotb": [
+        "completion_status",
+        "malformed_completions",
+        "block_gives_up",
+        "unexpected_completions",
+        "completion_timeout",
+        "bus_master_off",
+        "switched_off_in_flight",
+        "bad_requests",
+        "one_client_stands_still",
+    ],
 }
 
 
