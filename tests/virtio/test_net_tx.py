@@ -248,7 +248,7 @@ BAD = {
     "start": (bytes(Header(1, 0, 59, 0)) + bytes(60), ErrorCode.NET_TX_BAD_CSUM, "bad_header"),
     "offset": (bytes(Header(1, 0, 20, 39)) + bytes(60), ErrorCode.NET_TX_BAD_CSUM, "bad_header"),
     "both": (
-        bytes(Header(1, 0, 0xFFFF, 0xFFFF)) + bytes(60),
+        bytes(Header(1, 0, 65535, 65535)) + bytes(60),
         ErrorCode.NET_TX_BAD_CSUM,
         "bad_header",
     ),
