@@ -247,11 +247,7 @@ BAD = {
     "gso": (bytes(Header(0, 1)) + bytes(60), ErrorCode.NET_TX_BAD_HEADER, "bad_header"),
     "start": (bytes(Header(1, 0, 59, 0)) + bytes(60), ErrorCode.NET_TX_BAD_CSUM, "bad_header"),
     "offset": (bytes(Header(1, 0, 20, 39)) + bytes(60), ErrorCode.NET_TX_BAD_CSUM, "bad_header"),
-    "both": (
-        bytes(Header(1, 0, 65535, 65535)) + bytes(60),
-        ErrorCode.NET_TX_BAD_CSUM,
-        "bad_header",
-    ),
+    "sum": (bytes(Header(1, 0, 65535, 65535)) + bytes(60), ErrorCode.NET_TX_BAD_CSUM, "bad_header"),
 }
 
 
