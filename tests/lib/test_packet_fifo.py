@@ -58,8 +58,8 @@ def test_stalling_fifo_loses_only_what_is_dropped(width, stalls):
     assert counts == {"dropped": 15, "overflowed": 0}
 
 
-@pytest.mark.parametrize("stalls", STALLS, ids=str)
-def test_overflow_loses_whole_packets_and_counts_each(stalls):
+@pytest.mark.parametrize("stall", [0.0, 0.6])
+def test_overflow_loses_whole_packets_and_counts_each(stall):
     """What arrives is a subsequence of what was sent, and what is missing was counted."""
     rng = seeded()
     packets = [(index.to_bytes(8, "little") * rng.randint(1, 24), 0) for index in range(120)]
@@ -67,10 +67,13 @@ def test_overflow_loses_whole_packets_and_counts_each(stalls):
     dut = PacketFifo(64, 8, 16)
     counts = {"dropped": 0, "overflowed": 0}
     received = []
+    sending = True
 
     async def source(ctx):
         ctx.set(dut.drop, 0)
-        await feed(ctx, dut, packets, 64, drops, rng, stalls[0])
+        nonlocal sending
+        await feed(ctx, dut, packets, 64, drops, rng, stall)
+        sending = False
 
     async def always_ready(ctx):
         while True:
@@ -79,8 +82,8 @@ def test_overflow_loses_whole_packets_and_counts_each(stalls):
 
     async def sink(ctx):
         beats = []
-        for _ in range(4000):
-            ready = rng.random() >= max(stalls[1], 0.3)
+        while sending or ctx.get(dut.o.valid):
+            ready = rng.random() < 0.2  # slower than the source, so that it overflows
             ctx.set(dut.o.ready, ready)
             _, _, valid, beat = await ctx.tick().sample(dut.o.valid, dut.o.payload)
             if valid and ready:
