@@ -184,7 +184,8 @@ async def unsupported(dut):
         with pytest.raises(MmioError) as caught:
             await host.read(base + offset, size)
         assert caught.value.status == CplStatus.UR
-        bench.take_errors()
+        await bench.cycles(30)
+        assert len(bench.take_errors()) == 1
     # Posted requests of the kinds that are dropped: each reported once, nothing changed.
     drops = [
         raw_request(1, dwords=17, payload=[0] * 17),
