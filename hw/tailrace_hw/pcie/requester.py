@@ -12,6 +12,9 @@ __all__ = ["Requester", "RqDescriptor", "RqHeader", "memory_header", "rq_chunk_l
 _GRANULE = 128
 _SLOT = 256
 _MEMORY_WRITE = 1
+#: One read a write would hold reads of one payload's size below the rate of their completions,
+#: since a completion takes less of the link than a write and its share of a read request.
+_READS_A_WRITE = 2
 
 
 class RqDescriptor(data.Struct):
@@ -100,8 +103,8 @@ class Requester(wiring.Component):
 
     A TLP is its 16-byte descriptor and its payload; it starts on a 32-byte boundary of the stream
     (PG213: straddle, byte lane 0 or 32). A 256-byte write takes 4.5 beats of 512 bits, a read
-    request half a beat. Reads and writes take turns, one TLP each, when both wait; the order within
-    each kind is kept. Nothing is dropped.
+    request half a beat. When both wait, two reads go between two writes; the order within each kind
+    is kept. Nothing is dropped.
 
     A TLP's chunks must follow each other without a gap: the block wants ``tvalid`` to stay up from
     the first beat of a TLP to its last, so a producer offers a first chunk only when it has them
@@ -161,10 +164,11 @@ class Requester(wiring.Component):
     def _arbitrate(self, m, offered, take):
         """Choose between a read and the next chunk of a write, and drive ``chunk``."""
         writing = Signal()
-        read_turn = Signal()
+        #: Reads that may go before the next write.
+        read_turns = Signal(range(_READS_A_WRITE + 1))
         use_read = self._use_read
         m.d.comb += [
-            use_read.eq(self.read.valid & ~writing & (read_turn | ~self.write.valid)),
+            use_read.eq(self.read.valid & ~writing & ((read_turns != 0) | ~self.write.valid)),
             offered.eq(self.read.valid & ~writing | self.write.valid),
             self.read.ready.eq(take & use_read),
             self.write.ready.eq(take & ~use_read),
@@ -179,7 +183,11 @@ class Requester(wiring.Component):
         with m.Else():
             m.d.comb += self._chunk.eq(self.write.payload)
         with m.If(take):
-            m.d.sync += [writing.eq(~self._chunk.last), read_turn.eq(~use_read)]
+            m.d.sync += writing.eq(~self._chunk.last)
+            with m.If(~use_read):
+                m.d.sync += read_turns.eq(_READS_A_WRITE)
+            with m.Elif(read_turns != 0):
+                m.d.sync += read_turns.eq(read_turns - 1)
 
     def _merge(self, m, take):
         """Append the chunk to what is held, in granules of 16 bytes; returns the new fill."""
