@@ -53,7 +53,8 @@ def _sentence(text: str) -> str:
 def _python_enum(kind: type[enum.Enum]) -> list[str]:
     doc = (kind.__doc__ or "").strip().splitlines()[0]
     lines = ["", "", f"class {kind.__name__}(enum.IntEnum):", f'    """{doc}"""', ""]
-    return lines + [f"    {member.name} = {member.value:#04x}" for member in kind]
+    members = kind.__members__.values()
+    return lines + [f"    {member.name} = {member.value:#04x}" for member in members]
 
 
 def _python_codes() -> str:
@@ -73,7 +74,9 @@ def _python_codes() -> str:
 def _c_codes() -> str:
     lines = [f"/* {_HEADING.format(source='hw/tailrace_hw/errors.py')} */", "#pragma once", ""]
     for kind, prefix in ((ErrorSource, "TAILRACE_SOURCE"), (ErrorCode, "TAILRACE_ERROR")):
-        lines += [f"#define {prefix}_{member.name} {member.value:#04x}u" for member in kind] + [""]
+        members = kind.__members__.values()
+        lines += [f"#define {prefix}_{member.name} {member.value:#04x}u" for member in members]
+        lines.append("")
     return "\n".join(lines)
 
 

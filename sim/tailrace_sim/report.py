@@ -2,7 +2,7 @@
 
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def histogram_figure(values: Sequence[int], xlabel: str) -> Figure:
 
 
 def throughput_figure(
-    series: dict[str, Sequence[tuple[int, int]]], *, cycles: int, clock_hz: int, bins: int = 80
+    series: Mapping[str, Sequence[tuple[int, int]]], *, cycles: int, clock_hz: int, bins: int = 80
 ) -> Figure:
     """Gb/s over time, a line a direction.
 
@@ -126,7 +126,7 @@ def throughput_figure(
     return figure
 
 
-def depth_figure(series: dict[str, Sequence[tuple[int, int]]]) -> Figure:
+def depth_figure(series: Mapping[str, Sequence[tuple[int, int]]]) -> Figure:
     """Queue depths over time: name to (cycle, depth) samples."""
     figure, axes = _axes("cycle", "frames")
     for (name, samples), colour in zip(series.items(), (_LINE, _SECOND, "#6a7f2a"), strict=False):

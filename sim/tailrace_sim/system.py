@@ -7,7 +7,6 @@ This is the inside of the simulator. The outside builds the device with
 import dataclasses
 from typing import Any
 
-import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, Timer
 
@@ -60,7 +59,7 @@ class System:
         config = Config.from_dict(parameters()["config"])
         dut.port0__link.value = 1
         dut.port0_rst.value = 1
-        cocotb.start_soon(Clock(dut.port0_clk, port_period_ns, unit="ns").start())
+        Clock(dut.port0_clk, port_period_ns, unit="ns").start()
         agent = PcieHost(dut, identities(config), prefix="pcie__", seed=seed(), **host)
         wire = MacPortAgent(dut, 0, dut.port0_clk, port_period_ns)
         await agent.start()

@@ -51,8 +51,8 @@ class UsedEvents(wiring.Component):
     2.7.10.1 is the used position for which the last read was made.
 
     Read: split without EVENT_IDX ``flags`` (2 bytes at the driver area), with it ``used_event``
-    (2 bytes after the ring, 2.7.6); packed the driver event suppression structure (4 bytes, 2.8.10).
-    The rules are in :class:`NeedCheck`.
+    (2 bytes after the ring, 2.7.6); packed the driver event suppression structure (4 bytes,
+    2.8.10). The rules are in :class:`NeedCheck`.
 
     Latency 3 cycles from ``shown`` to the request, 5 from the data to ``interrupt``; a decision
     every 5 cycles. ``interrupt`` that is not taken holds up further decisions, not ``shown``.

@@ -32,7 +32,7 @@ def load_config(path: Path | None, width: int | None) -> Config:
     """
     overrides = {} if width is None else {"width": width}
     try:
-        return Config(**overrides) if path is None else Config.from_toml(path, **overrides)
+        return Config.from_dict(overrides) if path is None else Config.from_toml(path, **overrides)
     except ConfigError as error:
         raise UserError(str(error)) from error
 

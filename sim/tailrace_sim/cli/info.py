@@ -44,7 +44,7 @@ def info(width: WidthOption = None, config: ConfigOption = None) -> None:
     found = json.loads((work / "info.json").read_text())
     for heading in ("identity", "functions", "network"):
         _section(console, heading, found[heading])
-    _section(console, "features", {name: "" for name in found["features"]})
+    _section(console, "features", dict.fromkeys(found["features"], ""))
     used = {name: value for name, value in found["counters"].items() if value}
     _section(console, "counters that are not 0", used)
     _section(console, "errors", dict.fromkeys(found["errors"] or ["none"], ""))
