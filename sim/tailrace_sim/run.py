@@ -4,10 +4,13 @@ The pytest side calls :func:`run`; the simulator side reads its parameters with 
 and its seed with :func:`seed`.
 """
 
+import contextlib
 import json
 import os
 import random
+import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,12 +100,9 @@ def run(
         **toolchain_env(),
         _PARAMETERS: json.dumps(parameters or {}),
         _SEED: str(seed),
-        "PYTHONPATH": os.pathsep.join(
-            [*(str(p) for p in python_path or []), *filter(None, [os.environ.get("PYTHONPATH")])]
-        ),
     }
     runner = _Runner()
-    with _environment(environment):
+    with _environment(environment), _importable(python_path or []):
         try:
             runner.test(
                 hdl_toplevel=model.top,
@@ -127,6 +127,18 @@ def run(
     if sorted(ran) != sorted(tests):
         raise SimulationError(f"expected tests {sorted(tests)}, but {sorted(ran)} ran; see {log}")
     return Result(tests=tuple(ran), directory=directory, seed=seed)
+
+
+@contextlib.contextmanager
+def _importable(folders: list[Path]) -> Iterator[None]:
+    """Modules of ``folders`` can be imported: cocotb's runner gives the simulator our module path,
+    whatever ``PYTHONPATH`` says."""
+    saved = sys.path[:]
+    sys.path[:0] = [str(folder) for folder in folders]
+    try:
+        yield
+    finally:
+        sys.path[:] = saved
 
 
 def _read_results(path: Path) -> tuple[list[str], list[str]]:

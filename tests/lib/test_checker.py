@@ -114,9 +114,8 @@ def test_watching_a_simulation():
     assert into.beats == out.beats
 
 
-def test_under_cocotb(monkeypatch):
+def test_under_cocotb():
     """Driver, sink and monitor on a real model: packets come through, a breach is seen."""
-    monkeypatch.syspath_prepend(HERE)
     name = "lib_packet_fifo"
     model = build(emit(lambda: PacketFifo(64, 8, 16, stall=True), name, (64, 8, 16)), name)
     tests = ["packets_come_through", "a_breach_is_seen"]
