@@ -3,7 +3,7 @@
 from tailrace_hw.config import Config
 from tailrace_hw.emit import NAME
 from tailrace_hw.top import Tailrace
-from tailrace_sim.build import Model, build, emit
+from tailrace_sim.build import Model, build, emit, toolchain_env
 
 __all__ = ["build_device"]
 
@@ -16,5 +16,6 @@ def build_device(config: Config, *, waves: bool = False) -> Model:
     BuildError
         A tool is missing or failed.
     """
+    toolchain_env()  # a missing compiler is better known before the minute of elaboration
     source = emit(lambda: Tailrace(config), NAME, config)
     return build(source, NAME, waves=waves)

@@ -6,13 +6,17 @@ gateware or the simulator, yet their commands appear here beside its own.
 
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
 
-import click
 import typer
 
 from tailrace.cli.errors import UserError
 
 __all__ = ["main"]
+
+#: Typer brings its own click or uses the one installed, so its exceptions are found through the one
+#: that it exports.
+_ClickException = cast(type[Exception], typer.BadParameter.__mro__[2])
 
 #: Order in ``--help``: the main job first.
 _ORDER = ["demo", "test", "bench", "info", "verilog", "regs"]
@@ -30,7 +34,10 @@ def _application() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for entry in sorted(entry_points(group="tailrace.verbs"), key=_rank):
+    entries = sorted(entry_points(group="tailrace.verbs"), key=_rank)
+    # Loading a verb may load a simulator: only the one that is asked for, if any.
+    asked = [entry for entry in entries if entry.name in sys.argv[1:2]]
+    for entry in asked or entries:
         app.command(entry.name)(entry.load())
 
     @app.callback()
@@ -49,14 +56,16 @@ def main() -> None:
     command = typer.main.get_command(_application())
     try:
         status = command.main(prog_name="./tailrace", standalone_mode=False)
-    except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "./tailrace"
-        _complain(f"{error.format_message()} See: {path} --help")
-        sys.exit(2)
-    except (UserError, click.ClickException) as error:
+    except UserError as error:
         _complain(str(error))
         sys.exit(1)
-    except (KeyboardInterrupt, click.Abort):
+    except _ClickException as error:
+        context: Any = getattr(error, "ctx", None)
+        path = context.command_path if context else "./tailrace"
+        message = cast(Any, error).format_message()
+        _complain(f"{message.rstrip('.')}; see {path} --help")
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted")
         sys.exit(130)
     sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,109 @@
+"""Bad arguments are answered with one line that says what is wrong, and no traceback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tailrace.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "tests" / "data"
+
+
+class Outcome(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """The command in this process: what it costs to start it is paid once."""
+
+    def call(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["tailrace", *arguments])
+        monkeypatch.chdir(ROOT)
+        with pytest.raises(SystemExit) as status:
+            main()
+        code = status.value.code
+        return Outcome(code if isinstance(code, int) else 1, *capsys.readouterr())
+
+    return call
+
+
+def tailrace(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command as a user's shell starts it."""
+    return subprocess.run(
+        [sys.executable, "-m", "tailrace.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["demo", "--foo"], "No such option: --foo; see ./tailrace demo --help"),
+        (["demo", "--frames", "0"], "--frames"),
+        (["demo", "--frames", "many"], "--frames"),
+        (["demo", "--size", "5"], "--size must be 42 to"),
+        (["demo", "--ring", "round"], "--ring must be packed or split"),
+        (["demo", "--width", "77"], "width must be one of"),
+        (["demo", "--pcap", "none.pcap"], "none.pcap does not exist"),
+        (["demo", "--pcap", str(DATA / "broken_empty.pcap")], "is empty"),
+        (["demo", "--pcap", str(DATA / "broken_truncated.pcap")], "cut off"),
+        (["demo", "--pcap", str(DATA / "broken_truncated.pcapng")], "cut off"),
+        (["demo", "--pcap", str(DATA / "broken_linktype.pcap")], "not an Ethernet capture"),
+        (["demo", "--pcap", str(DATA / "broken_text.pcap")], "neither pcap nor pcapng"),
+        (["demo", "--pcap", str(DATA / "broken_no_frames.pcap")], "no frame"),
+        (["demo", "--pcap", "x.pcap", "--frames", "3"], "exclude each other"),
+        (["demo", "--config", "none.toml"], "none.toml: No such file"),
+        (["demo", "--config", str(DATA / "broken_text.pcap")], "is not TOML"),
+        (["verilog", "-o", "/proc/none"], "/proc/none"),
+        (["verilog", "--width", "512x"], "--width"),
+        (["test", "nosuchblock"], "no test path or block nosuchblock; blocks are"),
+        (["bench", "nosuchbench"], "no benchmark nosuchbench; there are"),
+    ],
+    ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else None,
+)
+def test_a_bad_argument_gives_one_line(cli, arguments, words):
+    result = cli(*arguments)
+    assert result.returncode != 0
+    assert words in result.stderr
+    assert result.stderr.startswith("tailrace: ")
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_a_filter_that_matches_nothing_fails():
+    result = tailrace("test", "repo", "-j", "1", "-k", "no_test_has_this_name")
+    assert result.returncode == 1
+    assert "no test matches" in result.stderr
+
+
+def test_the_exit_code_reaches_the_shell():
+    result = tailrace("demo", "--foo")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "tailrace: No such option: --foo; see ./tailrace demo --help\n"
+
+
+def test_a_missing_compiler_is_named(tmp_path):
+    result = tailrace("info", PATH=str(tmp_path), TAILRACE_BUILD=str(tmp_path / "build"))
+    assert result.returncode == 1
+    assert "g++ is not installed; run: apt-get install" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["", "demo", "test", "bench", "info", "verilog", "regs"])
+def test_every_verb_has_help(cli, verb):
+    result = cli(*([verb] if verb else []), "--help")
+    assert result.returncode == 0
+    assert "Usage" in result.stdout
