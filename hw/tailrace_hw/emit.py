@@ -8,7 +8,7 @@ from tailrace_hw.config import Config
 from tailrace_hw.top import Tailrace
 from tailrace_hw.verilog import convert
 
-__all__ = ["NAME", "WAIVERS", "verilog_text", "write_verilog"]
+__all__ = ["NAME", "WAIVERS", "verilog_text", "waiver_text", "write_verilog"]
 
 #: Name of the Verilog top module and stem of the files.
 NAME = "tailrace"
@@ -34,7 +34,8 @@ def verilog_text(config: Config) -> str:
     return convert(Tailrace(config), NAME)
 
 
-def _waiver_file() -> str:
+def waiver_text() -> str:
+    """Verilator configuration with the waivers and their reasons."""
     lines = ["`verilator_config", "// Each line: what -Wall says of all Verilog written by Yosys."]
     for rule, reason in WAIVERS.items():
         lines += [f"// {reason}", f"lint_off -rule {rule}"]
@@ -58,7 +59,7 @@ def write_verilog(config: Config, directory: Path) -> list[Path]:
     text = {
         f"{NAME}.v": verilog_text(config),
         f"{NAME}.f": f"{NAME}.v\n",
-        f"{NAME}.vlt": _waiver_file(),
+        f"{NAME}.vlt": waiver_text(),
         f"{NAME}.txt": (
             f"Tailrace {version('tailrace')}, configuration {config.hash()}\n{config}\n"
         ),

@@ -1,0 +1,77 @@
+"""The emitted Verilog: the same every time, and clean under -Wall but for the waivers."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tailrace_hw import emit
+from tailrace_hw.config import Config, VirtioNetConfig
+from tailrace_sim.build import toolchain_env
+from tailrace_sim.device import device_verilog
+
+ELABORATE = """
+import hashlib
+from tailrace_hw.verilog import convert
+from tailrace_hw.virtio.transport import VirtioTransport
+print(hashlib.sha256(convert(VirtioTransport(2, vectors=6), "transport").encode()).hexdigest())
+"""
+
+
+def test_the_text_does_not_depend_on_the_run():
+    """Python's hash seed is what differs from run to run."""
+    digests = {
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", ELABORATE],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(digests) == 1
+    assert len(digests.pop().strip()) == 64
+
+
+def lint(text: str, folder, waivers: bool = True) -> str:
+    """Verilator's complaints about a Verilog text."""
+    (folder / "tailrace.v").write_text(text)
+    (folder / "tailrace.vlt").write_text(emit.waiver_text() if waivers else "`verilator_config\n")
+    result = subprocess.run(
+        ["verilator", "--lint-only", "-Wall", "--top-module", "tailrace", "tailrace.vlt",
+         "tailrace.v"],
+        cwd=folder, env={**os.environ, **toolchain_env()}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    return result.stderr + result.stdout if result.returncode else ""
+
+
+@pytest.mark.parametrize(
+    "config",
+    [Config(), Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2))],
+    ids=["default", "width64"],
+)
+def test_the_device_is_clean_under_wall(tmp_path, config):
+    complaints = lint(device_verilog(config).read_text(), tmp_path)
+    assert not complaints, complaints[:2000]
+
+
+def test_the_linter_can_complain(tmp_path):
+    """A latch, two drivers, a loop: none of them is waived."""
+    text = """module tailrace(input a, input b, output reg q);
+      always @* if (a) q = b;
+    endmodule"""
+    assert "LATCH" in lint(text, tmp_path)
+
+
+def test_every_waiver_has_a_reason():
+    assert emit.WAIVERS
+    assert all(len(reason) > 20 for reason in emit.WAIVERS.values())
+
+
+def test_the_files_of_a_directory(tmp_path, monkeypatch):
+    monkeypatch.setattr(emit, "verilog_text", lambda config: "module tailrace; endmodule\n")
+    names = {path.name for path in emit.write_verilog(Config(), tmp_path / "new")}
+    assert {"tailrace.v", "tailrace.f", "tailrace.vlt", "tailrace.txt"} <= names
+    assert "tailrace_virtio.h" in names
+    assert Config().hash() in (tmp_path / "new" / "tailrace.txt").read_text()
