@@ -1,6 +1,6 @@
 """The counters of a network function as registers of the management function."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -45,6 +45,7 @@ class NetCounters(wiring.Component):
     -------
     bus : ``In(CsrSignature(ADDRESS_WIDTH))``
     receive : In(ReceiveCounters), transmit : In(TransmitCounters)
+        ``bytes`` counts only in the cycle of ``delivered`` or ``sent``.
     """
 
     bus: In(CsrSignature(ADDRESS_WIDTH))
@@ -57,8 +58,14 @@ class NetCounters(wiring.Component):
             regs.load("virtio/net_regs.rdl"), address_width=ADDRESS_WIDTH
         )
         wiring.connect(m, wiring.flipped(self.bus), bank.bus)
-        for events, registers in ((self.receive, _RECEIVE), (self.transmit, _TRANSMIT)):
+        for events, registers, whole in (
+            (self.receive, _RECEIVE, self.receive.delivered),
+            (self.transmit, _TRANSMIT, self.transmit.sent),
+        ):
             for event, register in registers.items():
+                value = getattr(events, event)
+                if event == "bytes":
+                    value = Mux(whole, value, 0)
                 # Registered here, because the events come from far away.
-                m.d.sync += getattr(bank, register).value.eq(getattr(events, event))
+                m.d.sync += getattr(bank, register).value.eq(value)
         return m
