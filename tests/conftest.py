@@ -1,6 +1,11 @@
 """Options and skips that all tests share."""
 
 import pytest
+from hypothesis import settings
+
+# A deadline is a wall-clock assertion, and fails on a busy machine only.
+settings.register_profile("tailrace", deadline=None, print_blob=True)
+settings.load_profile("tailrace")
 
 
 def pytest_addoption(parser):

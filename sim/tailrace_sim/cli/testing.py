@@ -50,6 +50,8 @@ def run_tests(
         command.append("--soak")
     if match is not None:
         command += ["-k", match]
+    if seed is not None:
+        command.append(f"--hypothesis-seed={seed}")
     environment = {**os.environ, **({} if seed is None else {"TAILRACE_SEED": str(seed)})}
     status = subprocess.run(command, env=environment, check=False).returncode
     if status == 5:
