@@ -26,7 +26,7 @@ from tailrace_hw.verilog import TOOLS, convert
 
 __all__ = ["BuildError", "Model", "build", "build_root", "emit", "repository", "toolchain_env"]
 
-#: Optimisation that pays: see docs/architecture.md, "Building the model".
+#: Optimisation that pays: see docs/architecture.md, "From Amaranth to a running model".
 BUILD_FLAGS = [
     "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal",
     "-Wno-WIDTH", "-Wno-CASEINCOMPLETE", "--output-split", "8000",
