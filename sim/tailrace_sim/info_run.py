@@ -40,7 +40,7 @@ async def info(dut) -> None:
     """Leave ``info.json`` with identity, functions, features, counters and errors."""
     system = await System.start(dut)
     identity = await system.device.management.identity()
-    net = await system.device.net(0, NetOptions())
+    net = await system.device.net(0, NetOptions(queue_pairs=identity.queue_pairs))
     functions = [system.device.management.function, *system.device.net_functions]
     status = net.config
     result = {
