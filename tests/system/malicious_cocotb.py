@@ -163,7 +163,7 @@ async def nonsense_in_rings(dut):
     for number, (name, letter) in enumerate(runs):
         case = CASES[name]
         queue = int(rng.choice(case.queues))
-        cocotb.log.info("SYSTEST %s, %s, queue %d", name, letter, queue)
+        cocotb.log.info("case: %s, %s, queue %d", name, letter, queue)
         raw = RawDevice(function, packed=letter == "p")
         await raw.begin()
         ring = await raw.ring(queue)
@@ -202,7 +202,7 @@ async def queues_that_cannot_be(dut):
     for name, (formats, code, wrong) in BAD_QUEUES.items():
         for letter in formats:
             queue = rng.choice([0, 1])
-            cocotb.log.info("SYSTEST %s, %s, queue %d", name, letter, queue)
+            cocotb.log.info("case: %s, %s, queue %d", name, letter, queue)
             raw = RawDevice(system.device.net_functions[0], packed=letter == "p")
             await raw.begin()
             areas = {key: place + value for key, value in wrong.items() if key != "size"}
@@ -305,10 +305,10 @@ async def host_faults(dut):
         await system.wait(3000)
         # One read alone may be one whose data nobody needs any more.
         fault = system.pcie.inject(kind, function=1, count=1000, skip=rng.randrange(6))
-        cocotb.log.info("SYSTEST %r", fault)
+        cocotb.log.info("case: %r", fault)
         await burst(system, net, rng)
         error = await breaks(system, net)
-        cocotb.log.info("SYSTEST %s", error)
+        cocotb.log.info("case: %s", error)
         assert fault.hits
         system.pcie.completions.faults.clear()
         records = await errors(system)
@@ -334,7 +334,7 @@ async def bus_master_off(dut):
         await system.pcie.set_bus_master(1, False)
         await burst(system, net, rng)
         error = await breaks(system, net)
-        cocotb.log.info("SYSTEST %s", error)
+        cocotb.log.info("case: %s", error)
         records = await errors(system)
         assert ErrorCode.DMA_BUS_MASTER_OFF in records, records
         await alive(system)

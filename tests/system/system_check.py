@@ -55,6 +55,9 @@ async def clean(system: System, delivered: int, sent: int) -> None:
     assert await errors(system) == {}
     assert found["port0.rx_frames"] == found["virtio_net0.rx_frames"] == delivered
     assert found["port0.tx_frames"] == found["virtio_net0.tx_frames"] == sent
+    for direction in ("rx", "tx"):
+        name = f"{direction}_bytes"
+        assert found[f"port0.{name}"] == found[f"virtio_net0.{name}"]
     assert not system.host.refused, system.host.refused
     assert not system.pcie.traffic.refused, system.pcie.traffic.refused
     assert not system.pcie.device.local_errors, system.pcie.device.local_errors

@@ -210,13 +210,13 @@ class Traffic:
     async def _explain(self) -> None:
         """Into the log, before the scoreboards fail: what the device knows."""
         counters = await self.system.device.management.counters()
-        cocotb.log.error("SYSTEST counters %r", counters)
+        cocotb.log.error("counters %r", counters)
         for record in await self.system.device.management.errors():
-            cocotb.log.error("SYSTEST %s", record)
+            cocotb.log.error("%s", record)
         for queue in self.queues:
             rx, tx = self.net.pairs[queue].rx.ring, self.net.pairs[queue].tx.ring
             state = rx.outstanding, rx.used_pending(), tx.outstanding, tx.used_pending()
-            cocotb.log.error("SYSTEST queue %d: %r", queue, state)
+            cocotb.log.error("queue %d: %r", queue, state)
 
     async def run(self, receive: int, transmit: int) -> None:
         """``receive`` frames in, ``transmit`` frames out of each queue; everything comes.

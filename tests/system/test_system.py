@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from tailrace_hw.config import Config, VirtioNetConfig
 from tailrace_sim.device import build_device
 from tailrace_sim.run import run
@@ -11,11 +9,6 @@ from tailrace_sim.run import run
 HERE = Path(__file__).parent
 #: The other width: 256 bits towards PCIe, 64 inside.
 NARROW = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2))
-
-
-@pytest.fixture(autouse=True)
-def _path(monkeypatch):
-    monkeypatch.syspath_prepend(HERE)
 
 
 def simulate(name, module, tests, config=None, **settings):

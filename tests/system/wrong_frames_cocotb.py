@@ -157,7 +157,7 @@ async def wrong_frames_from_the_driver(dut):
     memory = system.host.alloc(1 << 17)
     compared = 0
     for name, (chain, code, counter) in wrong_chains(rng, hardware).items():
-        cocotb.log.info("SYSTEST %s", name)
+        cocotb.log.info("case: %s", name)
         queue = rng.randrange(pairs)
         ring = net.pairs[queue].tx.ring
         before = await counts(system)

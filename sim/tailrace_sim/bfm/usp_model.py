@@ -292,13 +292,15 @@ class TailraceDevice(UltraScalePlusPcieDevice):
                 self.on_request(tlp, self.cycle())
             function = self.functions[tlp.requester_id.function]
             if tlp.is_nonposted():
-                extended = function.pcie_cap.extended_tag_field_enable
-                assert tlp.tag < (256 if extended else 32), "tag out of range"
                 assert not self.active_request[tlp.tag], "active tag reused"
                 self.active_request[tlp.tag] = tlp
+                # A function level reset takes Bus Master and Extended Tag away at once, while
+                # requests are still on their way through the design.
                 if not function.bus_master_enable:
                     self._end_request(tlp.tag, ErrorCode.BAD_STATUS)
                     continue
+                extended = function.pcie_cap.extended_tag_field_enable
+                assert tlp.tag < (256 if extended else 32), "tag out of range"
             elif not function.bus_master_enable:
                 if self.report_dropped:
                     self.rq_seq_num.put_nowait(tlp.seq_num)
