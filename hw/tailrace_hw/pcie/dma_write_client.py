@@ -7,6 +7,7 @@ from amaranth.utils import exact_log2
 
 from tailrace_hw.errors import ErrorEvent, ErrorSource
 from tailrace_hw.lib.fifo import SyncFifo
+from tailrace_hw.lib.stage import RegisterStage
 from tailrace_hw.pcie.dma import DmaStatus, DmaWritePort
 from tailrace_hw.pcie.dma_events import DmaCounts, error_code
 from tailrace_hw.pcie.dma_splitter import MAX_PIECE, DmaSplitter, is_bad_request, piece_layout
@@ -127,7 +128,7 @@ class WriteClient(wiring.Component):
     def _take(self, m, splitter):
         """Requests to the splitter; their lengths to the check of the data."""
         shape = data.StructLayout({"length": 17, "refused": 1})
-        m.submodules.expected = expected = SyncFifo(shape, 4)
+        m.submodules.expected = expected = RegisterStage(shape)
         request = self.client.request
         m.d.comb += [
             request.ready.eq(splitter.i.ready & expected.i.ready),

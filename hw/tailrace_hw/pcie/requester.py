@@ -12,9 +12,9 @@ __all__ = ["Requester", "RqDescriptor", "RqHeader", "memory_header", "rq_chunk_l
 _GRANULE = 128
 _SLOT = 256
 _MEMORY_WRITE = 1
-#: One read a write would hold reads of one payload's size below the rate of their completions,
-#: since a completion takes less of the link than a write and its share of a read request.
-_READS_A_WRITE = 2
+_DESCRIPTOR_DWORDS = 4
+#: A read is a descriptor, padded to a slot.
+_READ_GRANULES = 2
 
 
 class RqDescriptor(data.Struct):
@@ -103,8 +103,9 @@ class Requester(wiring.Component):
 
     A TLP is its 16-byte descriptor and its payload; it starts on a 32-byte boundary of the stream
     (PG213: straddle, byte lane 0 or 32). A 256-byte write takes 4.5 beats of 512 bits, a read
-    request half a beat. When both wait, two reads go between two writes; the order within each kind
-    is kept. Nothing is dropped.
+    request half a beat. A read is taken together with the last chunk of a write; when more wait,
+    another one goes by itself before the next write. So two reads go between two writes, and small
+    TLPs leave more than one a cycle. The order within each kind is kept. Nothing is dropped.
 
     A TLP's chunks must follow each other without a gap: the block wants ``tvalid`` to stay up from
     the first beat of a TLP to its last, so a producer offers a first chunk only when it has them
@@ -139,101 +140,119 @@ class Requester(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         granules = self.width // _GRANULE
-        self._chunk = chunk = Signal(rq_chunk_layout(self.width))
-        self._fill = fill = Signal(range(granules + 1))
-        self._merged = Signal(data.ArrayLayout(_GRANULE, 2 * granules))
-        self._slots = Signal(data.ArrayLayout(_slot_layout(), granules))
-        offered, take, advance = Signal(), Signal(), Signal()
-        self._use_read = Signal()
+        #: What is merged in one cycle: a full beat held, a chunk with its descriptor, padding.
+        self._row = row = 2 * granules + 2
+        self._fill = Signal(range(row - granules + 1))
+        self._merged = Signal(data.ArrayLayout(_GRANULE, row))
+        self._slots = Signal(data.ArrayLayout(_slot_layout(), row // 2))
+        take_write, take_read, advance = Signal(), Signal(), Signal()
+        emit, in_tlp = Signal(), Signal()
+        m.d.comb += advance.eq(~self.rq.tvalid | self.rq.tready)
+        position = self._measure(m, take_write)
+        self._arbitrate(m, position, in_tlp, advance, take_write, take_read)
+        self._merge(m, position, take_write, take_read)
+        total = Signal(range(row + 1))
         m.d.comb += [
-            advance.eq(~self.rq.tvalid | self.rq.tready),
-            # While a full beat leaves, there is room for a read behind it.
-            take.eq(offered & advance & ((fill != granules) | self._use_read)),
+            total.eq(Mux(take_read, position + _READ_GRANULES, position)),
+            emit.eq(
+                advance
+                & ((total >= granules) | (~take_write & ~take_read & (total != 0) & ~in_tlp))
+            ),
         ]
-        self._arbitrate(m, offered, take)
-        total = self._merge(m, take)
-        emit = Signal()
-        in_tlp = Signal()
-        m.d.comb += emit.eq(advance & ((total >= granules) | (~take & (total != 0) & ~in_tlp)))
-        with m.If(take):
-            m.d.sync += in_tlp.eq(~chunk.last)
+        with m.If(take_write):
+            m.d.sync += in_tlp.eq(~self.write.payload.last)
         self._store(m, emit, total)
         self._drive(m, advance, emit)
         return m
 
-    def _arbitrate(self, m, offered, take):
-        """Choose between a read and the next chunk of a write, and drive ``chunk``."""
-        writing = Signal()
-        #: Reads that may go before the next write.
-        read_turns = Signal(range(_READS_A_WRITE + 1))
-        use_read = self._use_read
+    def _measure(self, m, take_write):
+        """Returns the granules held after the chunk, which is where a read may be put."""
+        chunk, fill = self.write.payload, self._fill
+        #: Position after the chunk's last dword, counted from the start of what is held.
+        self._end = end = Signal(range(4 * self._row + 1))
+        position = Signal(range(self._row + 1))
         m.d.comb += [
-            use_read.eq(self.read.valid & ~writing & ((read_turns != 0) | ~self.write.valid)),
-            offered.eq(self.read.valid & ~writing | self.write.valid),
-            self.read.ready.eq(take & use_read),
-            self.write.ready.eq(take & ~use_read),
+            end.eq(Cat(Const(0, 2), fill + chunk.first) + chunk.dwords),
+            position.eq(fill),
         ]
-        with m.If(use_read):
-            m.d.comb += [
-                self._chunk.header.eq(self.read.payload),
-                self._chunk.first.eq(1),
-                self._chunk.last.eq(1),
-                self._chunk.data.eq(self.write.payload.data),
-            ]
-        with m.Else():
-            m.d.comb += self._chunk.eq(self.write.payload)
-        with m.If(take):
-            m.d.sync += writing.eq(~self._chunk.last)
-            with m.If(~use_read):
-                m.d.sync += read_turns.eq(_READS_A_WRITE)
-            with m.Elif(read_turns != 0):
-                m.d.sync += read_turns.eq(read_turns - 1)
+        with m.If(take_write):
+            # A TLP's end is padded to a slot.
+            m.d.comb += position.eq(Mux(chunk.last, (end + 7) >> 3 << 1, (end + 3) >> 2))
+        return position
 
-    def _merge(self, m, take):
-        """Append the chunk to what is held, in granules of 16 bytes; returns the new fill."""
+    def _arbitrate(self, m, position, in_tlp, advance, take_write, take_read):
+        """A chunk of a write when it has room; a read behind a write's end, or by itself."""
         granules = self.width // _GRANULE
-        chunk, fill = self._chunk, self._fill
-        self._held = held = Signal(data.ArrayLayout(_GRANULE, granules))
-        self._held_slots = held_slots = Signal(data.ArrayLayout(_slot_layout(), granules // 2))
+        #: A read may go by itself before the next write.
+        read_turn = Signal()
+        alone = self.read.valid & ~in_tlp & read_turn
+        m.d.comb += [
+            take_write.eq(self.write.valid & advance & (self._fill <= granules) & ~alone),
+            take_read.eq(
+                self.read.valid
+                & advance
+                & Mux(take_write, self.write.payload.last, ~in_tlp)
+                & (position <= self._row - _READ_GRANULES)
+            ),
+            self.write.ready.eq(take_write),
+            self.read.ready.eq(take_read),
+        ]
+        with m.If(take_write):
+            m.d.sync += read_turn.eq(1)
+        with m.Elif(take_read):
+            m.d.sync += read_turn.eq(0)
+
+    def _merge(self, m, position, take_write, take_read):
+        """Append the chunk and the read to what is held, in granules of 16 bytes."""
+        granules, row = self.width // _GRANULE, self._row
+        chunk, read, fill = self.write.payload, self.read.payload, self._fill
+        self._held = held = Signal(data.ArrayLayout(_GRANULE, row - granules))
+        self._held_slots = held_slots = Signal(
+            data.ArrayLayout(_slot_layout(), (row - granules) // 2)
+        )
         payload = [chunk.data.word_select(k, _GRANULE) for k in range(granules)]
         descriptor = chunk.header.descriptor.as_value()
         items = [
             Mux(chunk.first, early, late)
             for early, late in zip([descriptor, *payload], [*payload, payload[-1]], strict=True)
         ]
+        m.d.comb += [self._merged[k].eq(held[k]) for k in range(row - granules)]
         with m.Switch(fill):
             for level in range(granules + 1):
                 with m.Case(level):
-                    row = [held[k] for k in range(level)] + items
-                    row += [Const(0, _GRANULE)] * (2 * granules)
-                    m.d.comb += [self._merged[k].eq(row[k]) for k in range(2 * granules)]
-        #: Position after the chunk's last dword, counted from the start of what is held.
-        end = Signal(range(8 * granules + 8))
-        added = Signal(range(granules + 2))
-        total = Signal(range(2 * granules + 1))
-        padded = Signal(range(2 * granules + 2))
-        m.d.comb += [
-            end.eq(Cat(Const(0, 2), fill + chunk.first) + chunk.dwords),
-            added.eq((end + 3) >> 2),
-            padded.eq((end + 7) >> 3 << 1),
-            total.eq(Mux(take, Mux(chunk.last, padded, (end + 3) >> 2), fill)),
-        ]
-        last_dword = Signal.like(end)
-        m.d.comb += last_dword.eq(end - 1)
-        for index in range(granules):
+                    m.d.comb += [self._merged[level + k].eq(item) for k, item in enumerate(items)]
+        for place in range(0, row, 2):
+            with m.If(take_read & (position == place)):
+                m.d.comb += self._merged[place].eq(read.descriptor)
+        self._frame(m, position, take_write, take_read, held_slots)
+
+    def _frame(self, m, position, take_write, take_read, held_slots):
+        """Sideband of what was merged."""
+        chunk, read, fill = self.write.payload, self.read.payload, self._fill
+        last_dword = Signal.like(self._end)
+        m.d.comb += last_dword.eq(self._end - 1)
+        for index in range(self._row // 2):
             slot = self._slots[index]
-            if index < granules // 2:
+            if index < len(held_slots):
                 m.d.comb += slot.eq(held_slots[index])
-            with m.If(take & chunk.first & (fill[1:] == index)):
+            with m.If(take_write & chunk.first & (fill[1:] == index)):
                 m.d.comb += [
                     slot.sop.eq(1),
                     slot.first_be.eq(chunk.header.first_be),
                     slot.last_be.eq(chunk.header.last_be),
                     slot.seq_num.eq(chunk.header.seq_num),
                 ]
-            with m.If(take & chunk.last & (last_dword[3:] == index)):
+            with m.If(take_write & chunk.last & (last_dword[3:] == index)):
                 m.d.comb += [slot.eop.eq(1), slot.eop_lane.eq(last_dword[:3])]
-        return total
+            with m.If(take_read & (position[1:] == index)):
+                m.d.comb += [
+                    slot.sop.eq(1),
+                    slot.eop.eq(1),
+                    slot.eop_lane.eq(_DESCRIPTOR_DWORDS - 1),
+                    slot.first_be.eq(read.first_be),
+                    slot.last_be.eq(read.last_be),
+                    slot.seq_num.eq(read.seq_num),
+                ]
 
     def _store(self, m, emit, total):
         """Keep what does not leave in this cycle."""
@@ -241,12 +260,18 @@ class Requester(wiring.Component):
         slots = granules // 2
         with m.If(emit):
             m.d.sync += self._fill.eq(Mux(total > granules, total - granules, 0))
-            m.d.sync += [self._held[k].eq(self._merged[k + granules]) for k in range(granules)]
-            m.d.sync += [self._held_slots[k].eq(self._slots[k + slots]) for k in range(slots)]
+            m.d.sync += [
+                self._held[k].eq(self._merged[k + granules]) for k in range(len(self._held))
+            ]
+            m.d.sync += [
+                self._held_slots[k].eq(self._slots[k + slots]) for k in range(len(self._held_slots))
+            ]
         with m.Else():
             m.d.sync += self._fill.eq(total)
-            m.d.sync += [self._held[k].eq(self._merged[k]) for k in range(granules)]
-            m.d.sync += [self._held_slots[k].eq(self._slots[k]) for k in range(slots)]
+            m.d.sync += [self._held[k].eq(self._merged[k]) for k in range(len(self._held))]
+            m.d.sync += [
+                self._held_slots[k].eq(self._slots[k]) for k in range(len(self._held_slots))
+            ]
 
     def _drive(self, m, advance, emit):
         """Output register with the sideband of the width."""

@@ -28,6 +28,9 @@ READERS = (
     "rx_ring", "rx_chain", "rx_event", "tx_ring", "tx_chain", "tx_event", "tx_data", "control",
 )  # fmt: skip
 WRITERS = ("rx_data", "rx_used", "rx_event", "tx_used", "tx_event", "control")
+#: How long a used element waits for others of its line while there are frames under way: as long
+#: as three more frames of 1500 bytes take at the link's rate.
+COALESCE_CYCLES = 96
 
 
 def vectors(config: VirtioNetConfig) -> int:
@@ -92,6 +95,7 @@ class VirtioNet(wiring.Component):
         engine_options = {
             "cache_depth": config.prefetch,
             "max_queue_size": config.max_queue_size,
+            "coalesce_cycles": COALESCE_CYCLES,
         }
         m.submodules.rx_engine = self._rx_engine = VirtqueueEngine(pairs, width, **engine_options)
         m.submodules.tx_engine = self._tx_engine = VirtqueueEngine(
@@ -148,10 +152,12 @@ class VirtioNet(wiring.Component):
         connect(m, self._tx_engine.interrupt, transport.requests[1])
 
     def _connect_levels(self, m):
-        """Negotiated features, resets and the function's number."""
+        """Negotiated features, resets, the function's number, what is under way."""
         transport, features = self._transport, self._transport.features
         stopped = ~transport.driver_ok | transport.halt
         m.d.comb += [
+            self._rx_engine.expected.eq(self._receive.working),
+            self._tx_engine.expected.eq(self._transmit.working),
             self._receive.mrg_rxbuf.eq(features.mrg_rxbuf),
             self._receive.guest_csum.eq(features.guest_csum),
             self._receive.active_pairs.eq(self._control.active_pairs),

@@ -46,6 +46,9 @@ class VirtqueueEngine(wiring.Component):
     notify : In(stream of QueueNotify)
     chains : In(ChainPort)
         The device's way to the queues.
+    expected : In(1)
+        The device is at work on chains that it will complete: used elements may wait for them up to
+        ``coalesce_cycles``. A hint.
     ring, chain, used_event : Out(DmaReadPort)
         Reads of descriptors and available rings, of indirect tables and the rest of chains, and of
         the driver's event suppression area.
@@ -70,7 +73,7 @@ class VirtqueueEngine(wiring.Component):
         cache_depth: int = 128,
         max_queue_size: int = 32768,
         coalesce_cycles: int = 16,
-        idle_cycles: int = 6,
+        idle_cycles: int = 5,
         max_group: int = 32,
     ):
         self._queues = queues
@@ -88,6 +91,7 @@ class VirtqueueEngine(wiring.Component):
                 "ack": Out(stream.Signature(8)),
                 "notify": In(stream.Signature(QueueNotify)),
                 "chains": In(ChainPort(queues)),
+                "expected": In(1),
                 "ring": Out(DmaReadPort(width)),
                 "chain": Out(DmaReadPort(width)),
                 "used_event": Out(DmaReadPort(width)),
@@ -116,6 +120,7 @@ class VirtqueueEngine(wiring.Component):
             sequencer.cleared.eq(flight.cleared),
             sequencer.empty.eq(flight.empty),
             self.isr.eq(used.isr),
+            used.expected.eq(self.expected),
         ]
         for half in (fetch, used):
             m.d.comb += [half.function.eq(self.function), half.halt.eq(self.halt)]

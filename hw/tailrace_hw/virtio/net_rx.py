@@ -67,6 +67,8 @@ class NetReceive(wiring.Component):
         The device is not DRIVER_OK, or is being reset: frames are dropped (counted as
         ``not_ready``), except those that have their chains already.
     function : In(8)
+    working : Out(1)
+        Chains have been committed and are not completed.
     counters : Out(ReceiveCounters())
     """
 
@@ -87,6 +89,7 @@ class NetReceive(wiring.Component):
                 "active_pairs": In(5, init=1),
                 "flush": In(1),
                 "function": In(8),
+                "working": Out(1),
                 "counters": Out(ReceiveCounters()),
             }
         )
@@ -118,6 +121,7 @@ class NetReceive(wiring.Component):
             planner.flush.eq(self.flush),
             planner.function.eq(self.function),
             complete.function.eq(self.function),
+            self.working.eq(planner.chains.valid),
         ]
         self._distribute_writes(m)
         self._collect_errors(m)

@@ -205,6 +205,8 @@ class RxChains(wiring.Component):
         #: Chains it has, the current one included, and bytes placed in the current one.
         num_buffers = Signal(16, init=1)
         written = Signal(17)
+        #: A frame of the batch gets its last chain in this cycle.
+        self._frame_served = Signal()
         #: Writes planned since the last commit.
         self._pieces = Signal(range(self._max_segments + 1))
 
@@ -259,7 +261,7 @@ class RxChains(wiring.Component):
                 with m.If(segment.last):
                     m.d.sync += written.eq(0)
                     with m.If(fits):
-                        m.d.comb += self._frame_plans.i.valid.eq(1)
+                        m.d.comb += [self._frame_plans.i.valid.eq(1), self._frame_served.eq(1)]
                         m.d.sync += [
                             self._answered.eq(self._answered + 1),
                             self._fresh.eq(1),
@@ -279,10 +281,10 @@ class RxChains(wiring.Component):
 
     def _commit(self, m):
         """Every frame of the batch has its chains: keep them."""
-        served = (self._issued != 0) & (self._answered == self._issued)
+        served = (self._issued != 0) & (self._answered + self._frame_served == self._issued)
         with m.If((self._phase == _Phase.RUN) & served & self._free):
             self._load(m, TakeAction.COMMIT)
-            self._retire_frames(m, self._answered)
+            self._retire_frames(m, self._issued)
         # From here on the engine counts the chains as ours, so the plan may become writes.
         committed = Signal()
         m.d.comb += committed.eq(

@@ -61,6 +61,8 @@ class NetTransmit(wiring.Component):
         The device is not DRIVER_OK, or is being reset: nothing is taken. What was taken is
         completed, but frames that are not yet whole do not leave (counted as ``flushed``).
     function : In(8)
+    working : Out(1)
+        Chains have been asked for and are not completed.
     counters : Out(TransmitCounters())
     """
 
@@ -87,6 +89,7 @@ class NetTransmit(wiring.Component):
                 "csum": In(1),
                 "flush": In(1),
                 "function": In(8),
+                "working": Out(1),
                 "counters": Out(TransmitCounters()),
             }
         )
@@ -121,6 +124,7 @@ class NetTransmit(wiring.Component):
             planner.taking.eq(schedule.taking),
             planner.level.eq(store.level),
             planner.function.eq(self.function),
+            self.working.eq(planner.working),
             gather.function.eq(self.function),
             strip.function.eq(self.function),
             strip.csum.eq(self.csum),

@@ -60,6 +60,8 @@ class TxChains(wiring.Component):
     level : In(range(depth in beats + 1))
         Beats in the store.
     function : In(8)
+    working : Out(1)
+        Chains are under way.
     """
 
     #: Beats that may be on their way from the gatherer into the store.
@@ -86,6 +88,7 @@ class TxChains(wiring.Component):
                 "entries": Out(stream.Signature(TxEntry)),
                 "level": In(range(depth // octets + 1)),
                 "function": In(8),
+                "working": Out(1),
             }
         )
 
@@ -191,6 +194,7 @@ class TxChains(wiring.Component):
             kept.eq(kept + Mux(self.taking, self._longest, 0) - surplus - spent),
             chains.eq(chains + self.taking - empty - returned),
         ]
+        m.d.comb += self.working.eq(chains != 0)
         m.d.comb += self.allowed.eq(
             (kept + self.level * self._octets + self._longest <= self._limit)
             & (chains != self._frames)

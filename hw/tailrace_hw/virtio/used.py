@@ -21,7 +21,8 @@ class UsedWriter(wiring.Component):
 
     Split (virtio 1.2, 2.7.7, 2.7.8, 2.7.10) and packed (2.8.9, 2.8.10) rings, by queue. Used
     elements that fall in one 64-byte line of the ring are written with one DMA write while more
-    come: an element waits at most ``coalesce_cycles``, and ``idle_cycles`` after the last one.
+    come: an element waits at most ``coalesce_cycles``, and ``idle_cycles`` after the last one when
+    no more are expected.
     All elements of a group (``more``) become visible to the driver at once. Then the driver's event
     suppression area is read and an interrupt requested if the driver wants one: none is ever lost.
 
@@ -32,7 +33,7 @@ class UsedWriter(wiring.Component):
     Rate: bursts of one completion a cycle, sustained one in 2 cycles with one queue and one in 4
     whatever the queues are, as long as the DMA ports take a request each 3 cycles. Latency of a
     lone completion with an idle pipeline: ``idle_cycles`` + 11 cycles to the write request, split
-    2 more to that of the index; 4 from the response to the read request; 5 from the data to the
+    2 more to that of the index; 4 from the response to the read request; 4 from the data to the
     interrupt.
 
     Parameters
@@ -54,6 +55,8 @@ class UsedWriter(wiring.Component):
     complete : In(stream of ChainCompletion)
         Completions for a queue that is not enabled, has failed, is halted or does not exist are
         taken and dropped.
+    expected : In(1)
+        See :class:`UsedCollector`.
     ring : Out(DmaWritePort)
     event : Out(DmaReadPort)
     interrupt : Out(stream of InterruptRequest)
@@ -73,7 +76,7 @@ class UsedWriter(wiring.Component):
         width: int,
         *,
         coalesce_cycles: int = 16,
-        idle_cycles: int = 6,
+        idle_cycles: int = 5,
         max_group: int = 32,
     ):
         if not 1 <= queues <= 33:
@@ -88,6 +91,7 @@ class UsedWriter(wiring.Component):
                 "command": In(stream.Signature(QueueCommand)),
                 "ack": Out(stream.Signature(8)),
                 "complete": In(stream.Signature(ChainCompletion)),
+                "expected": In(1),
                 "ring": Out(DmaWritePort(width)),
                 "event": Out(DmaReadPort(width)),
                 "interrupt": Out(stream.Signature(InterruptRequest)),
@@ -116,6 +120,7 @@ class UsedWriter(wiring.Component):
                 part.active.eq(control.active),
             ]
         m.d.comb += [
+            collect.expected.eq(self.expected),
             emit.function.eq(self.function),
             events.function.eq(self.function),
             control.function.eq(self.function),

@@ -20,9 +20,9 @@ class UsedCollector(wiring.Component):
 
     Each queue has room for ``depth`` elements. A queue's elements are given on when one of these
     comes first: they fill a 64-byte line of the ring; the first of them is ``coalesce_cycles`` old;
-    no completion of the queue came for ``idle_cycles``; one of them skips descriptors of a packed
-    ring, so that none can follow it in its line; the room is full. Only whole groups (see
-    :class:`ChainCompletion`) are given on. Queues that are due are served in turn.
+    none is ``expected`` and no completion of the queue came for ``idle_cycles``; one of them skips
+    descriptors of a packed ring, so that none can follow it in its line; the room is full. Only
+    whole groups (see :class:`ChainCompletion`) are given on. Queues that are due are served in turn.
 
     Order within a queue is that of the completions, but for one exception: when a group does not
     fit in one line of a packed ring, the line with its first element comes after the others, for
@@ -54,6 +54,8 @@ class UsedCollector(wiring.Component):
     busy : Out(queues)
         Elements of this queue are being given on.
     complete : In(stream of ChainCompletion)
+    expected : In(1)
+        More completions are on their way, so that waiting may pay. A hint.
     run : Out(stream of UsedRun)
     fault : Out(stream of UsedFault)
     """
@@ -76,6 +78,7 @@ class UsedCollector(wiring.Component):
                 "active": In(queues),
                 "busy": Out(queues),
                 "complete": In(stream.Signature(ChainCompletion)),
+                "expected": In(1),
                 "run": Out(stream.Signature(UsedRun)),
                 "fault": Out(stream.Signature(UsedFault)),
             }
@@ -190,7 +193,7 @@ class UsedCollector(wiring.Component):
                 & (
                     (ready >= walk.room[k])
                     | (age == self._coalesce)
-                    | (idle == self._idle)
+                    | ((idle == self._idle) & ~self.expected)
                     | self._closed[k]
                     | (level == self._depth)
                 )

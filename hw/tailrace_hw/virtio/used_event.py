@@ -54,8 +54,8 @@ class UsedEvents(wiring.Component):
     (2 bytes after the ring, 2.7.6); packed the driver event suppression structure (4 bytes,
     2.8.10). The rules are in :class:`NeedCheck`.
 
-    Latency 3 cycles from ``shown`` to the request, 5 from the data to ``interrupt``; a decision
-    every 5 cycles. ``interrupt`` that is not taken holds up further decisions, not ``shown``.
+    Latency 3 cycles from ``shown`` to the request, 4 from the data to ``interrupt``; a decision
+    every 4 cycles. ``interrupt`` that is not taken holds up further decisions, not ``shown``.
 
     Parameters
     ----------
@@ -262,7 +262,12 @@ class UsedEvents(wiring.Component):
             with m.State("JUDGE"):
                 m.d.comb += self.isr.eq(need.needed & active)
                 with m.If(need.needed & active & (contexts.data.vector != NO_VECTOR)):
-                    m.next = "INTERRUPT"
+                    m.d.comb += self.interrupt.valid.eq(1)
+                    with m.If(self.interrupt.ready):
+                        m.d.comb += ended.eq(1)
+                        m.next = "DATA"
+                    with m.Else():
+                        m.next = "INTERRUPT"
                 with m.Else():
                     m.d.comb += ended.eq(1)
                     m.next = "DATA"
