@@ -244,7 +244,10 @@ async def latency(bench: Bench, frames: list[bytes]) -> dict:
 async def virtio_net(dut) -> None:
     """Every measurement, each on a device that was reset; written to ``virtio_net.json``."""
     wanted = parameters()
-    system = await System.start(dut, memory_size=16 << 20, latency_cycles=wanted["latency"])
+    system = await System.start(
+        dut, memory_size=16 << 20, latency_cycles=wanted["latency"],
+        max_payload=wanted["max_payload"], max_read=wanted["max_read"],
+    )  # fmt: skip
     bench = Bench(system)
     results: dict[str, dict] = {}
     for size, count, skip in wanted["loads"]:
@@ -254,6 +257,7 @@ async def virtio_net(dut) -> None:
             dut._log.warning("%s %s: %s", ways, size, results[f"{ways}_{size}"])
         results[f"latency_{size}"] = await latency(bench, frames[:LATENCY_FRAMES])
         dut._log.warning("latency %s: %s", size, results[f"latency_{size}"])
-    assert not any(drops := await system.drops()), drops
+    drops = await system.drops()
+    assert not any(drops.values()), drops
     assert not await system.device.management.errors()
     Path("virtio_net.json").write_text(json.dumps(results))

@@ -65,6 +65,7 @@ async def random_traffic(dut):
     stall = rng.choice((0.0, 0.2, 0.6))
     bench = await start(dut, rng, stall=stall, latency=(1, rng.choice((5, 100))))
     for _ in range(P["rounds"]):
+        bench.expected = rng.random() < 0.5
         kinds = rng.sample(QUEUES, P["queues"])
         for n, (size, packed, event_idx) in enumerate(kinds):
             bench.add(n, size, packed, event_idx, polls=rng.random() < 0.15)
@@ -200,6 +201,26 @@ async def bounded_delay(dut):
     assert worst <= 16 + 20 + 8
     assert bench.writes.count < driver.returned
     await bench.drain()
+
+
+@cocotb.test()
+async def expected(dut):
+    """While more completions are expected an element waits for them, but not beyond the bound."""
+    bench = await start(dut, latency=(1, 1), delay=(1, 1))
+    await add_queues(bench, [(16, True, False)], polls=True, brisk=True)
+    after = []
+    for value in (False, True):
+        bench.expected = value
+        bench.drivers[0].post(1)
+        bench.give_back(0, 1)
+        bench.writes.first_request = None
+        bench.push(0, bench.pending[0].popleft())
+        begin = bench.link.now
+        await bench.until(lambda: bench.writes.first_request, 200, "the write")
+        after.append(bench.writes.first_request - begin)
+        await bench.drain()
+    idle, bound = 5, 16
+    assert bound - idle - 2 <= after[1] - after[0] <= bound - idle + 2, after
 
 
 @cocotb.test()

@@ -44,7 +44,7 @@ def test_resets_and_faults(kind):
 
 
 def test_rate():
-    simulate("wide", ["full_rate", "latency", "bounded_delay"], count=1000)
+    simulate("wide", ["full_rate", "latency", "bounded_delay", "expected"], count=1000)
 
 
 def test_index_wraps():

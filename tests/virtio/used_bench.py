@@ -58,6 +58,8 @@ class UsedBench:
         self.pending: dict[int, deque] = {}
         dut.function.value = FUNCTION
         self._halt = False
+        #: The device tells that more completions are on their way.
+        self.expected = False
         #: Called every cycle: what else happens while a test waits.
         self.meanwhile: Callable[[], object] | None = None
         self._sleeping: dict[int, int] = {}
@@ -185,6 +187,7 @@ class UsedBench:
                 self._sleeping[number] -= 1
         await FallingEdge(self.dut.clk)
         self.dut.halt.value = int(self._halt)
+        self.dut.expected.value = int(self.expected)
         for port in self.ports:
             port.drive()
         await ReadOnly()

@@ -22,7 +22,7 @@ class UsedCollector(wiring.Component):
     comes first: they fill a 64-byte line of the ring; the first of them is ``coalesce_cycles`` old;
     none is ``expected`` and no completion of the queue came for ``idle_cycles``; one of them skips
     descriptors of a packed ring, so that none can follow it in its line; the room is full. Only
-    whole groups (see :class:`ChainCompletion`) are given on. Queues that are due are served in turn.
+    whole groups (see :class:`ChainCompletion`) are given on. Due queues are served in turn.
 
     Order within a queue is that of the completions, but for one exception: when a group does not
     fit in one line of a packed ring, the line with its first element comes after the others, for

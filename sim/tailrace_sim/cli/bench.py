@@ -14,7 +14,7 @@ from tailrace.cli.errors import UserError
 from tailrace_sim.build import BuildError, repository
 from tailrace_sim.run import SimulationError
 
-__all__ = ["bench", "benches", "load"]
+__all__ = ["bench", "benches", "load", "page"]
 
 #: Members of a measured row, in the order of the table.
 _MEMBERS = ("bench", "measure", "value", "unit", "goal", "met")
@@ -52,6 +52,29 @@ def _row(entry: dict[str, Any]) -> list[str]:
     ]
 
 
+_PAGE = """# Performance
+
+Measured in simulation, in cycles of the core clock, by
+`./tailrace bench --page docs/performance.md`, which writes this page. What a row means is said
+above its table.
+"""
+
+
+def page(measured: dict[str, tuple[str, list[dict[str, Any]]]]) -> str:
+    """A Markdown page of what each benchmark says of itself and what it measured."""
+    parts = [_PAGE]
+    for name, (text, entries) in measured.items():
+        title, _, rest = text.strip().partition("\n")
+        lines = [f"## {name}", "", title, rest.rstrip().replace("``", "`"), ""]
+        lines += ["| measure | value | unit | goal | met |", "|---|---|---|---|---|"]
+        for entry in entries:
+            _, measure, value, unit, goal, _ = _row(entry)
+            met = {True: "yes", False: "**no**", None: ""}[entry["met"]]
+            lines.append(f"| {measure} | {value} | {unit} | {goal} | {met} |")
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
 def bench(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all of them.")
@@ -59,6 +82,9 @@ def bench(
     output: Annotated[
         Path, typer.Option("--json", metavar="FILE", help="Where the figures go.")
     ] = Path("out/bench.json"),
+    page_file: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE", help="Write a Markdown page as well.")
+    ] = None,
 ) -> None:
     """Measure the device in cycles and compare with its goals."""
     known = benches()
@@ -67,12 +93,15 @@ def bench(
         raise UserError(f"no benchmark {unknown[0]}; there are {', '.join(known)}")
     console = Console()
     entries: list[dict[str, Any]] = []
+    measured: dict[str, tuple[str, list[dict[str, Any]]]] = {}
     for name in names or known:
         with console.status(f"measuring {name} (builds its model if it is not cached)"):
             try:
-                entries += load(known[name]).measure()
+                module = load(known[name])
+                measured[name] = (module.__doc__ or "", module.measure())
             except (BuildError, SimulationError) as error:
                 raise UserError(str(error)) from error
+        entries += measured[name][1]
     if not entries:
         raise UserError("nothing was measured")
     table = Table("bench", "measure", "value", "unit", "goal", "met")
@@ -82,8 +111,10 @@ def bench(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(entries, indent=1) + "\n")
+        if page_file is not None:
+            page_file.write_text(page(measured))
     except OSError as error:
-        raise UserError(f"{output}: {error.strerror}") from error
+        raise UserError(f"{error.filename}: {error.strerror}") from error
     missed = [entry["measure"] for entry in entries if entry["met"] is False]
     console.print(f"{output}: {len(entries)} figures, {len(missed)} below their goal")
     raise typer.Exit(1 if missed else 0)
