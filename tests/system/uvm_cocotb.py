@@ -30,8 +30,7 @@ async def start(system: System, run: Run, ring: Ring, geometry: Geometry) -> Net
     options = geometry.options(
         ring,
         event_idx=run.rng.random() < 0.5,
-        # Long chains are walked one after the other, queue by queue: the last one would starve.
-        queue_pairs=run.rng.choice([1, 2, most]) if geometry.pieces < 3 else 1,
+        queue_pairs=run.rng.choice([1, 2, most]),
     )
     net = await system.device.net(0, options)
     await system.wait(_PREFETCH)

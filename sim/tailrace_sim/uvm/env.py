@@ -135,7 +135,7 @@ class NetTest(uvm_test):
         ]
         for task in tasks:
             if not task.done():
-                await First(task, Timer(4 * _PATIENCE, "ns"))
+                await First(task, Timer(16 * _PATIENCE, "ns"))
             if not task.done():
                 errors = await self.config.system.device.management.errors()
                 raise ScoreboardError(f"a sequence stands still; {'; '.join(map(str, errors))}")

@@ -12,7 +12,7 @@ __all__ = ["HostAgent", "HostDriver", "HostMonitor"]
 
 #: Cycles from the driver's notification of buffers until the device has fetched them: at once, and
 #: for each descriptor, as it walks one chain or indirect table after the other.
-_REFILL = {"none": (300, 80), "wire": (300, 80), "host": (1000, 250), "both": (1000, 250)}
+_REFILL = {"none": (300, 20), "wire": (300, 20), "host": (1000, 60), "both": (1000, 60)}
 #: A monitor that is to stop looks up after so many cycles without a frame.
 _SLICE = 500
 
