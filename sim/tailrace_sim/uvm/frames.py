@@ -49,8 +49,9 @@ def transport(rng: Random, size: int, protocol: str, mark: int = 0) -> bytes:
     else:
         hosts = (rng.randbytes(16).hex(":", 2) for _ in range(2))
         packet = packet / IPv6(src=next(hosts), dst=next(hosts))
-    ports = {"sport": rng.randrange(1, 65536), "dport": rng.randrange(1, 65536)}
-    packet = packet / (TCP(**ports) if protocol == "tcp" else UDP(**ports))
+    source_port, destination_port = rng.randrange(1, 65536), rng.randrange(1, 65536)
+    layer = TCP if protocol == "tcp" else UDP
+    packet = packet / layer(sport=source_port, dport=destination_port)
     payload = room - _NETWORK[version] - tagged * _TAG
     return bytes(packet / Raw(rng.randbytes(payload)))
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 import cocotb
+from cocotb.task import Task
 from cocotb.triggers import Timer
 
 from tailrace_sim.system import System
@@ -43,7 +45,7 @@ class Staller:
         self._system = system
         self._rng = rng
         self._slow = False
-        self._task = None
+        self._task: Task[None] | None = None
 
     async def set(self, stall: str) -> None:
         """One of ``STALLS``."""
@@ -70,9 +72,8 @@ class Staller:
         """The hard block takes no requests or gives no completions for a while, over and over."""
         device = self._system.pcie.device
         while self._slow:
-            stalled = self._rng.choice(
-                [(device.rq_sink,), (device.rc_source,), (device.rq_sink, device.rc_source)]
-            )
+            agents: list[Any] = [device.rq_sink, device.rc_source]
+            stalled = self._rng.choice([agents, agents[:1], agents[1:]])
             for agent in stalled:
                 agent.pause = True
             await Timer(4 * self._rng.randint(1, 40), "ns")
