@@ -1,5 +1,6 @@
 """Host side of the fetch tests: memory, and drivers that build split and packed rings in it."""
 
+import abc
 import random
 import struct
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ def random_chain(rng: random.Random, longest: int) -> list[Buffer]:
     ]
 
 
-class Ring:
+class Ring(abc.ABC):
     """What both formats share."""
 
     packed_ring = False
@@ -127,11 +128,13 @@ class Ring:
             self.free_chain(self.posted[self.completed])
             self.completed += 1
 
+    @abc.abstractmethod
     def post(self, buffers: list[Buffer], indirect: bool = False) -> None:
-        raise NotImplementedError
+        """Makes a chain available to the device."""
 
+    @abc.abstractmethod
     def free_chain(self, chain: Chain) -> None:
-        raise NotImplementedError
+        """What the chain occupied in the ring is the driver's again."""
 
 
 class SplitRing(Ring):

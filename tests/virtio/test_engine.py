@@ -13,12 +13,6 @@ HERE = Path(__file__).parent
 MODELS = {"wide": (512, 4), "narrow": (128, 5)}
 
 
-@pytest.fixture(autouse=True)
-def _modules(monkeypatch):
-    """cocotb's runner hands this process's module path to the simulator."""
-    monkeypatch.syspath_prepend(HERE)
-
-
 def simulate(kind, tests, **parameters):
     width, queues = MODELS[kind]
     source = build.emit(lambda: VirtqueueEngine(queues, width), "engine", (width, queues))

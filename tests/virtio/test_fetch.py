@@ -13,12 +13,6 @@ HERE = Path(__file__).parent
 MODELS = {"narrow": (128, 3, 16), "wide": (512, 4, 128)}
 
 
-@pytest.fixture(autouse=True)
-def _modules(monkeypatch):
-    """cocotb's runner hands this process's module path to the simulator."""
-    monkeypatch.syspath_prepend(HERE)
-
-
 def simulate(kind, tests, module="cocotb_fetch", **parameters):
     width, queues, depth = MODELS[kind]
     source = build.emit(

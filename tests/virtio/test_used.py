@@ -13,12 +13,6 @@ HERE = Path(__file__).parent
 MODELS = {"wide": (512, 5), "narrow": (64, 8)}
 
 
-@pytest.fixture(autouse=True)
-def _modules(monkeypatch):
-    """cocotb's runner hands this process's module path to the simulator."""
-    monkeypatch.syspath_prepend(HERE)
-
-
 def simulate(kind, tests, **parameters):
     width, queues = MODELS[kind]
     source = build.emit(lambda: UsedWriter(queues, width), "used_writer", (width, queues))

@@ -1,9 +1,10 @@
 """Sequences of the virtio-net environment: directed at the coverage, random, and bad input."""
 
+import abc
 import itertools
 from collections.abc import Iterator
 
-from pyuvm import uvm_sequence
+from pyuvm import FactoryMeta, uvm_sequence
 
 from tailrace.virtio.net_types import CsumRequest, TxFrame
 from tailrace_sim.models import checksum
@@ -42,7 +43,11 @@ _LONGEST_CHAIN = 20
 _RANDOM_DATA = 1400
 
 
-class NetSequence(uvm_sequence):
+class _AbstractMeta(abc.ABCMeta, FactoryMeta):
+    """pyuvm registers classes by a metaclass of its own; this one refuses abstract ones, too."""
+
+
+class NetSequence(uvm_sequence, metaclass=_AbstractMeta):
     """Sends the items that :meth:`items` makes, one after the other.
 
     To write a sequence: subclass, implement :meth:`items` as a generator of items, and start it on
@@ -60,9 +65,9 @@ class NetSequence(uvm_sequence):
         self.rng = config.rng
         self.count = count
 
+    @abc.abstractmethod
     def items(self) -> Iterator[ReceiveItem | TransmitItem]:
         """Endless; the sequence takes ``count`` of them."""
-        raise NotImplementedError
 
     async def body(self):
         for item in itertools.islice(self.items(), self.count):
@@ -92,9 +97,9 @@ class _Directed(NetSequence):
             if self._sizes(shape, flag)
         )
 
+    @abc.abstractmethod
     def _sizes(self, shape: tuple[str, str, str], flag: str):
         """Frame sizes in a (chain, alignment, size) bin that a frame with these flags may have."""
-        raise NotImplementedError
 
 
 class DirectedReceive(_Directed):
