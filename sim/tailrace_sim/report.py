@@ -2,9 +2,15 @@
 
 import html
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tailrace_sim.build import build_root
+
+# Its cache goes to the home folder otherwise, which may be missing or closed to us.
+os.environ.setdefault("MPLCONFIGDIR", str(build_root() / "matplotlib"))
 
 import matplotlib
 

@@ -5,6 +5,8 @@ and its seed with :func:`seed`.
 """
 
 import contextlib
+import fcntl
+import itertools
 import json
 import os
 import random
@@ -15,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tailrace_sim.build import Model, _environment, _Runner, build_root, toolchain_env
+from tailrace.cli.errors import UserError
+from tailrace_sim.build import Model, _environment, _locked, _Runner, build_root, toolchain_env
 
-__all__ = ["Result", "SimulationError", "parameters", "pick_seed", "run", "seed"]
+__all__ = ["Result", "SimulationError", "own_run", "parameters", "pick_seed", "run", "seed"]
 
 _PARAMETERS = "TAILRACE_PARAMETERS"
 _SEED = "TAILRACE_SEED"
@@ -46,7 +49,12 @@ class Result:
 def pick_seed() -> int:
     """``$TAILRACE_SEED`` if set, else a fresh one. The caller prints it, so that a run replays."""
     text = os.environ.get(_SEED)
-    return int(text, 0) if text else random.SystemRandom().getrandbits(32)
+    if not text:
+        return random.SystemRandom().getrandbits(32)
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise UserError(f"{_SEED} must be a number, not {text!r}; unset it") from None
 
 
 def parameters() -> dict[str, Any]:
@@ -57,6 +65,25 @@ def parameters() -> dict[str, Any]:
 def seed() -> int:
     """Inside the simulator: the seed of this run."""
     return int(os.environ[_SEED])
+
+
+@contextlib.contextmanager
+def own_run(name: str) -> Iterator[str]:
+    """A name for :func:`run` that no other process uses meanwhile: ``name``, else ``name-2``, ...
+
+    For whoever keeps files in the run's directory before and after it.
+    """
+    runs = build_root() / "run"
+    runs.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        mine = name if number == 1 else f"{name}-{number}"
+        with open(runs / f"{mine}.owner", "w") as owner:
+            try:
+                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield mine
+            return
 
 
 def run(
@@ -75,7 +102,8 @@ def run(
     ----------
     model : from :func:`tailrace_sim.build.build`
     module : importable module with the cocotb tests
-    name : unique name of this run; its directory is ``build/run/<name>``
+    name : unique name of this run; its directory is ``build/run/<name>``. A run of the same name
+        in another process is waited for
     tests : names of the cocotb tests to run; never empty
     parameters : JSON-serialisable, read in the simulator with :func:`parameters`
     seed : of the run; default :func:`pick_seed`
@@ -94,7 +122,6 @@ def run(
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / "simulation.log"
     results = directory / "results.xml"
-    results.unlink(missing_ok=True)
     print(f"seed {seed} (replay: {_SEED}={seed}), log {log}")
     environment = {
         **toolchain_env(),
@@ -102,7 +129,9 @@ def run(
         _SEED: str(seed),
     }
     runner = _Runner()
-    with _environment(environment), _importable(python_path or []):
+    busy = _locked(directory)
+    with busy, _environment(environment), _importable(python_path or []):
+        results.unlink(missing_ok=True)
         try:
             runner.test(
                 hdl_toplevel=model.top,
@@ -120,10 +149,13 @@ def run(
                 log_file=log,
             )
         except (RuntimeError, SystemExit) as error:
-            raise SimulationError(f"simulation failed (seed {seed}); see {log}") from error
+            # Failed tests end here too; what is known of them is in the results.
+            if not results.exists():
+                raise SimulationError(f"simulation failed (seed {seed}; see {log})") from error
     ran, failed = _read_results(results)
     if failed:
-        raise SimulationError(f"{', '.join(failed)} failed (seed {seed}); see {log}")
+        reasons = "; ".join(f"{test} failed: {reason}" for test, reason in failed.items())
+        raise SimulationError(f"{reasons} (seed {seed}; see {log})")
     if sorted(ran) != sorted(tests):
         raise SimulationError(f"expected tests {sorted(tests)}, but {sorted(ran)} ran; see {log}")
     return Result(tests=tuple(ran), directory=directory, seed=seed)
@@ -141,15 +173,22 @@ def _importable(folders: list[Path]) -> Iterator[None]:
         sys.path[:] = saved
 
 
-def _read_results(path: Path) -> tuple[list[str], list[str]]:
-    """Names of the tests that ran and of those that failed, from cocotb's JUnit file."""
+def _read_results(path: Path) -> tuple[list[str], dict[str, str]]:
+    """Names of the tests that ran, and those that failed with the reason, from cocotb's JUnit file.
+    """
     if not path.exists():
         raise SimulationError(f"the simulator left no {path}")
-    ran, failed = [], []
+    ran: list[str] = []
+    failed: dict[str, str] = {}
     for case in ElementTree.parse(path).getroot().iter("testcase"):
         if case.find("skipped") is not None:
             continue
         ran.append(case.attrib["name"])
-        if case.find("failure") is not None or case.find("error") is not None:
-            failed.append(case.attrib["name"])
+        for wrong in (*case.findall("failure"), *case.findall("error")):
+            failed[case.attrib["name"]] = _first_line(wrong.get("message") or wrong.text or "")
     return ran, failed
+
+
+def _first_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[0] if lines else "no reason given"

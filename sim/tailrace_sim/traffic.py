@@ -6,12 +6,14 @@ from pathlib import Path
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
+from tailrace_hw.config import Config
+
 __all__ = ["MAX_SIZE", "MIN_SIZE", "generate", "load_frames", "save_frames"]
 
 #: Smallest frame that holds Ethernet, IPv4 and UDP headers, without FCS.
 MIN_SIZE = 14 + 20 + 8
-#: Longest frame the default port takes.
-MAX_SIZE = 9018
+#: Longest frame that the default device takes.
+MAX_SIZE = Config().virtio_net.max_frame
 
 
 def generate(count: int, size: int | None, seed: int) -> list[bytes]:

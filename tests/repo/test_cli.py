@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from tailrace.cli.main import main
+from tailrace_sim.cli.terminal import make_console
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data"
@@ -67,6 +68,7 @@ def tailrace(*arguments: str, **environment: str) -> subprocess.CompletedProcess
         (["demo", "--pcap", "x.pcap", "--frames", "3"], "exclude each other"),
         (["demo", "--config", "none.toml"], "none.toml: No such file"),
         (["demo", "--config", str(DATA / "broken_text.pcap")], "is not TOML"),
+        (["demo", "--config", str(DATA / "broken_config.toml")], "broken_config.toml: width must"),
         (["verilog", "-o", "/proc/none"], "/proc/none"),
         (["verilog", "--width", "512x"], "--width"),
         (["test", "nosuchblock"], "no test path or block nosuchblock; blocks are"),
@@ -93,6 +95,53 @@ def test_the_exit_code_reaches_the_shell():
     result = tailrace("demo", "--foo")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "tailrace: No such option: --foo; see ./tailrace demo --help\n"
+
+
+def test_a_seed_that_is_no_number_gives_one_line(cli, monkeypatch):
+    monkeypatch.setenv("TAILRACE_SEED", "abc")
+    result = cli("demo", "--frames", "1")
+    assert result.returncode == 1
+    assert result.stderr == "tailrace: TAILRACE_SEED must be a number, not 'abc'; unset it\n"
+
+
+def test_without_a_verb_the_help_is_shown(cli):
+    result = cli()
+    assert "Usage" in result.stdout + result.stderr
+    assert "see ./tailrace" not in result.stderr
+
+
+def test_lines_are_whole_where_there_is_no_terminal(capsys):
+    make_console().print("x" * 300)
+    assert capsys.readouterr().out == "x" * 300 + "\n"
+
+
+@pytest.mark.parametrize("name", ["output.pcap", "report.html"])
+def test_an_output_that_cannot_be_written_is_known_before_the_run(cli, tmp_path, name):
+    (tmp_path / name).mkdir()
+    result = cli("demo", "--frames", "1", "-o", str(tmp_path))
+    assert result.returncode == 1
+    assert result.stderr == f"tailrace: {tmp_path / name}: Is a directory\n"
+
+
+def test_a_bench_that_cannot_be_written_is_known_before_it_runs(cli, tmp_path):
+    result = cli("bench", "dma", "--json", str(tmp_path))
+    assert result.stderr == f"tailrace: {tmp_path}: Is a directory\n"
+
+
+def test_a_build_folder_that_cannot_be_made_gives_one_line(cli, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TAILRACE_BUILD", str(tmp_path / "file"))
+    result = cli("info")
+    assert result.returncode == 1
+    assert result.stderr == f"tailrace: {tmp_path / 'file' / 'run'}: Not a directory\n"
+
+
+def test_a_failure_of_yosys_gives_one_line(cli, monkeypatch, tmp_path):
+    monkeypatch.setattr("tailrace_hw.verilog._PASSES", ("no_such_pass",))
+    result = cli("verilog", "-o", str(tmp_path))
+    assert result.returncode == 1
+    assert result.stderr.startswith("tailrace: Yosys failed: ")
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_missing_compiler_is_named(tmp_path):

@@ -35,6 +35,7 @@ def test_toml_and_overrides(tmp_path):
         (lambda: VirtioNetConfig(mtu=67), "mtu"),
         (lambda: VirtioNetConfig(mac="01:00:00:00:00:00"), "unicast"),
         (lambda: VirtioNetConfig(mac="nonsense"), "unicast"),
+        (lambda: VirtioNetConfig(mac="2: 54:+2:0_0:0:1"), "unicast"),
         (lambda: VirtioNetConfig(prefetch=8), "prefetch"),
         (lambda: VirtioNetConfig(receive_buffer=8192), "receive_buffer"),
         (lambda: PortConfig(count=2), "port.count"),

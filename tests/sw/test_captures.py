@@ -1,6 +1,7 @@
 """Captures are read whole or refused with one line."""
 
 import gzip
+import struct
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,48 @@ def test_broken_files_are_refused_with_one_line(name, words):
     assert words in message
     assert message.startswith(str(DATA / name))
     assert "\n" not in message
+
+
+def _block(kind: int, body: bytes, end: int | None = None) -> bytes:
+    length = 12 + len(body)
+    return struct.pack("<II", kind, length) + body + struct.pack("<I", end or length)
+
+
+def _packet(data: bytes, *, interface: int = 0, captured: int | None = None) -> bytes:
+    size = len(data) if captured is None else captured
+    return _block(6, struct.pack("<IIIII", interface, 0, 0, size, size) + data)
+
+
+_SECTION = _block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
+_INTERFACE = _block(1, struct.pack("<HHI", 1, 0, 65535))
+_GOOD = _packet(bytes(60))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "words"),
+    [
+        ([_GOOD], "is of interface 0, of 0"),
+        ([_INTERFACE, _GOOD, _packet(bytes(60), interface=5), _GOOD], "is of interface 5, of 1"),
+        ([_INTERFACE, _GOOD, _block(6, bytes(80), end=80), _GOOD], "does not end with its length"),
+        ([_INTERFACE, _GOOD, _block(6, b"")], "has 12 bytes, 32 at least"),
+        ([_INTERFACE, _packet(bytes(60), captured=5000)], "60 bytes for a frame of 5000"),
+        ([_INTERFACE, _GOOD, _SECTION, _GOOD], "is of interface 0, of 0"),
+        ([_block(3, bytes(64))], "is of interface 0, of 0"),
+    ],
+)
+def test_no_block_of_a_pcapng_is_left_out(tmp_path, blocks, words):
+    """A reader that steps over a bad block would replay another capture than the file's."""
+    path = tmp_path / "x.pcapng"
+    path.write_bytes(b"".join([_SECTION, *blocks]))
+    with pytest.raises(PcapError, match="is damaged: the block at byte") as caught:
+        read_frames(path)
+    assert words in str(caught.value)
+
+
+def test_the_blocks_of_the_bad_files_are_good_otherwise(tmp_path):
+    path = tmp_path / "x.pcapng"
+    path.write_bytes(_SECTION + _INTERFACE + _GOOD + _GOOD)
+    assert [frame.data for frame in read_frames(path)] == [bytes(60)] * 2
 
 
 def test_missing_file_and_folder(tmp_path):

@@ -190,5 +190,5 @@ def test_jumbo_frames(seed):
     bench = SoftBench(seed=seed, mtu=9000, size=1 << 24, loop_back=True)
     net = bench.open(NetOptions())
     assert net.config.mtu == 9000
-    bench.echo([TxFrame(data) for data in [*bench.frames(40, 14, 9018), bytes(9018)]])
+    bench.echo([TxFrame(data) for data in [*bench.frames(40, 14, 9022), bytes(9022)]])
     assert net.pairs[0].rx.stats.merged

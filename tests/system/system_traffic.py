@@ -110,7 +110,7 @@ class Traffic:
         self.queues = list(range(self.pairs) if queues is None else queues)
         self.received = Scoreboard("received")
         self.sent = Scoreboard("sent")
-        self.longest = net.config.mtu + spec.ETHERNET_HEADER + spec.VLAN_TAG
+        self.longest = net.config.mtu + spec.ETHERNET_HEADER + spec.VLAN_TAGS
         self.over = False
         self._origin: dict[bytes, int] = {}
         self._inside: dict[int, int] = dict.fromkeys(self.queues, 0)

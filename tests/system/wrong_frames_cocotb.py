@@ -15,7 +15,6 @@ from tailrace_sim.run import seed
 from tailrace_sim.system import System
 
 _LONGEST_ON_WIRE = 9238
-_VLAN = 4
 
 
 async def changes(system: System, before: dict[str, int]) -> dict[str, int]:
@@ -153,7 +152,7 @@ async def wrong_frames_from_the_driver(dut):
     packed = rng.random() < 0.5
     net = await system.device.net(0, random_options(rng, pairs=pairs, packed=packed))
     hardware = system.config.virtio_net.max_frame
-    assert hardware == net.config.mtu + spec.ETHERNET_HEADER + 2 * _VLAN
+    assert hardware == net.config.mtu + spec.ETHERNET_HEADER + spec.VLAN_TAGS
     memory = system.host.alloc(1 << 17)
     compared = 0
     for name, (chain, code, counter) in wrong_chains(rng, hardware).items():

@@ -72,7 +72,7 @@ class NetTransmit(wiring.Component):
         width: int,
         *,
         depth: int = 65536,
-        max_frame: int = 9018,
+        max_frame: int = 9022,
         max_chains: int = 128,
     ):
         self._pairs = pairs

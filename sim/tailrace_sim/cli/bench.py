@@ -7,11 +7,11 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from tailrace.cli.errors import UserError
 from tailrace_sim.build import BuildError, repository
+from tailrace_sim.cli.terminal import check_writable, make_console
 from tailrace_sim.run import SimulationError
 
 __all__ = ["bench", "benches", "load", "page"]
@@ -91,7 +91,10 @@ def bench(
     unknown = [name for name in names or [] if name not in known]
     if unknown:
         raise UserError(f"no benchmark {unknown[0]}; there are {', '.join(known)}")
-    console = Console()
+    for path in (output, page_file):
+        if path is not None:
+            check_writable(path)
+    console = make_console()
     entries: list[dict[str, Any]] = []
     measured: dict[str, tuple[str, list[dict[str, Any]]]] = {}
     for name in names or known:
@@ -108,13 +111,9 @@ def bench(
     for entry in entries:
         table.add_row(*_row(entry))
     console.print(table)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(entries, indent=1) + "\n")
-        if page_file is not None:
-            page_file.write_text(page(measured))
-    except OSError as error:
-        raise UserError(f"{error.filename}: {error.strerror}") from error
+    output.write_text(json.dumps(entries, indent=1) + "\n")
+    if page_file is not None:
+        page_file.write_text(page(measured))
     missed = [entry["measure"] for entry in entries if entry["met"] is False]
     console.print(f"{output}: {len(entries)} figures, {len(missed)} below their goal")
     raise typer.Exit(1 if missed else 0)

@@ -16,15 +16,18 @@ from tailrace_hw.config import Config
 from tailrace_sim import traffic
 from tailrace_sim.build import BuildError, Model, build_root, repository
 from tailrace_sim.cli.generate import ConfigOption, WidthOption, load_config
+from tailrace_sim.cli.terminal import check_writable, make_console
 from tailrace_sim.demo_report import Outcome, summary_rows, write_report
 from tailrace_sim.device import build_device
-from tailrace_sim.models.pcap import PcapError, read_frames, write_pcap
-from tailrace_sim.run import SimulationError, pick_seed, run
+from tailrace_sim.models.pcap import CapturedFrame, PcapError, read_frames, write_pcap
+from tailrace_sim.run import SimulationError, own_run, pick_seed, run
 
 __all__ = ["demo"]
 
 #: The default input: a Linux interface coming up, ARP and pings, captured on the wire.
 DEFAULT_CAPTURE = Path("tests/data/arp_ping_virtio.pcap")
+#: What a run leaves in the output folder.
+_CAPTURE, _REPORT = "output.pcap", "report.html"
 _SIZE_HELP = f"Bytes of each generated frame, {traffic.MIN_SIZE} to {traffic.MAX_SIZE}."
 
 
@@ -83,7 +86,18 @@ def _follow(path: Path, progress: Progress, task: Any, finished: threading.Event
 def _simulate(
     model: Model, inputs: list[bytes], settings: dict[str, Any], seed: int, console: Console
 ) -> tuple[Outcome, Path]:
-    work = build_root() / "run" / "demo"
+    with own_run("demo") as name:
+        return _simulate_in(build_root() / "run" / name, model, inputs, settings, seed, console)
+
+
+def _simulate_in(
+    work: Path,
+    model: Model,
+    inputs: list[bytes],
+    settings: dict[str, Any],
+    seed: int,
+    console: Console,
+) -> tuple[Outcome, Path]:
     work.mkdir(parents=True, exist_ok=True)
     traffic.save_frames(work / "input.txt", inputs)
     marker = work / "progress"
@@ -98,7 +112,7 @@ def _simulate(
             result = run(
                 model,
                 "tailrace_sim.demo_run",
-                name="demo",
+                name=work.name,
                 tests=["demo"],
                 parameters={**settings, "work": str(work)},
                 seed=seed,
@@ -136,15 +150,13 @@ def demo(
     """Replay a capture through the device: wire, host memory, and back to the wire."""
     if ring not in ("packed", "split"):
         raise UserError(f"--ring must be packed or split, not {ring}")
-    console = Console()
+    console = make_console()
     settings = load_config(config, width)
     seed = pick_seed() if seed is None else seed
     inputs = _load(pcap, frames, size, seed)
     _check_fit(inputs, settings)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{output}: {error.strerror}") from error
+    for path in (output / _CAPTURE, output / _REPORT):
+        check_writable(path)
     model = _build(settings, waves, console)
     parameters = {"ring": ring, "config": settings.to_dict()}
     outcome, directory = _simulate(model, inputs, parameters, seed, console)
@@ -154,12 +166,19 @@ def demo(
     for name, value in rows:
         table.add_row(name, value)
     console.print(table)
-    write_pcap(output / "output.pcap", outcome.outputs)
-    write_report(output / "report.html", outcome, settings, rows)
+    nanoseconds = 1e9 / settings.clock_hz
+    write_pcap(
+        output / _CAPTURE,
+        [
+            CapturedFrame(frame, round(start * nanoseconds))
+            for frame, (start, _) in zip(outcome.outputs, outcome.left, strict=True)
+        ],
+    )
+    write_report(output / _REPORT, outcome, settings, rows)
     console.print(f"{output / 'output.pcap'}, {output / 'report.html'}, seed {seed}")
     if waves:
         console.print(f"waves: {directory / 'waves.fst'}")
     difference = outcome.difference()
     if difference:
         raise UserError(f"output differs from input: {difference}; replay with --seed {seed}")
-    console.print(f"all {len(inputs)} frames came back identical")
+    console.print(f"all {len(inputs)} frames came back identical, in order within each queue")

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tailrace.cli.errors import UserError
 from tailrace_hw import regs_export
 from tailrace_hw.config import Config, ConfigError
 from tailrace_hw.emit import write_verilog
+from tailrace_hw.verilog import VerilogError
+from tailrace_sim.cli.terminal import make_console
 
 __all__ = ["ConfigOption", "WidthOption", "load_config", "regs", "verilog"]
 
@@ -45,13 +46,15 @@ def verilog(
     config: ConfigOption = None,
 ) -> None:
     """Generate the Verilog of the device with its filelist."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     settings = load_config(config, width)
     try:
         with console.status("elaborating the device"):
             files = write_verilog(settings, output)
     except OSError as error:
         raise UserError(f"{output}: {error.strerror}") from error
+    except VerilogError as error:
+        raise UserError(str(error)) from error
     for path in files:
         print(path)
 

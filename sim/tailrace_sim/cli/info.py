@@ -7,10 +7,12 @@ from rich.console import Console
 from rich.table import Table
 
 from tailrace.cli.errors import UserError
+from tailrace_hw.config import Config
 from tailrace_sim.build import BuildError, build_root
 from tailrace_sim.cli.generate import ConfigOption, WidthOption, load_config
+from tailrace_sim.cli.terminal import make_console
 from tailrace_sim.device import build_device
-from tailrace_sim.run import SimulationError, run
+from tailrace_sim.run import SimulationError, own_run, run
 
 __all__ = ["info"]
 
@@ -23,25 +25,30 @@ def _section(console: Console, heading: str, rows: dict[str, Any]) -> None:
     console.print(table)
 
 
-def info(width: WidthOption = None, config: ConfigOption = None) -> None:
-    """Show versions, functions, features, counters and errors as the driver sees them."""
-    settings = load_config(config, width)
-    console = Console()
-    work = build_root() / "run" / "info"
-    try:
-        with console.status("asking the device (builds its model if it is not cached)"):
-            model = build_device(settings)
+def _ask(settings: Config) -> dict[str, Any]:
+    """What the driver says in the simulator."""
+    with own_run("info") as name:
+        work = build_root() / "run" / name
+        try:
             run(
-                model,
+                build_device(settings),
                 "tailrace_sim.info_run",
-                name="info",
+                name=name,
                 tests=["info"],
                 parameters={"config": settings.to_dict(), "work": str(work)},
                 seed=1,
             )
-    except (BuildError, SimulationError) as error:
-        raise UserError(str(error)) from error
-    found = json.loads((work / "info.json").read_text())
+        except (BuildError, SimulationError) as error:
+            raise UserError(str(error)) from error
+        return json.loads((work / "info.json").read_text())
+
+
+def info(width: WidthOption = None, config: ConfigOption = None) -> None:
+    """Show versions, functions, features, counters and errors as the driver sees them."""
+    settings = load_config(config, width)
+    console = make_console()
+    with console.status("asking the device (builds its model if it is not cached)"):
+        found = _ask(settings)
     for heading in ("identity", "functions", "network"):
         _section(console, heading, found[heading])
     _section(console, "features", dict.fromkeys(found["features"], ""))

@@ -29,6 +29,9 @@ _PCAP = {
 }
 _PCAPNG = b"\x0a\x0d\x0d\x0a"
 _PCAPNG_ORDER = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
+#: pcapng block types, and the fewest bytes of those that are read.
+_INTERFACE, _SIMPLE_PACKET, _ENHANCED_PACKET = 1, 3, 6
+_SHORTEST = {_INTERFACE: 20, _SIMPLE_PACKET: 16, _ENHANCED_PACKET: 32}
 _GZIP = b"\x1f\x8b"
 _SNAPLEN = 262_144
 _NS = 1_000_000_000
@@ -125,7 +128,8 @@ def _sections(raw: bytes, path: Path) -> list[bytes]:
     Each section counts its interfaces anew; scapy's reader does not, and so gets one at a time.
     """
     at, order = 0, "<"
-    starts = []
+    starts: list[int] = []
+    interfaces = 0
     while at < len(raw):
         if at + 12 > len(raw):
             raise _truncated(path, at)
@@ -134,14 +138,41 @@ def _sections(raw: bytes, path: Path) -> list[bytes]:
             if found is None:
                 raise PcapError(f"{path} is not a capture: its section has no byte order")
             order = found
+            interfaces = 0
             starts.append(at)
         length = struct.unpack_from(order + "I", raw, at + 4)[0]
         if length < 12 or length % 4:
             raise PcapError(f"{path} is damaged: a block of {length} bytes at byte {at}")
         if at + length > len(raw):
             raise _truncated(path, at)
+        interfaces += _check_block(raw[at : at + length], order, interfaces, path, at)
         at += length
     return [raw[a:b] for a, b in itertools.pairwise([*starts, len(raw)])]
+
+
+def _check_block(block: bytes, order: str, interfaces: int, path: Path, at: int) -> bool:
+    """Whether a whole pcapng block describes an interface; refuses what a reader would leave out.
+
+    Layouts: draft-ietf-opsawg-pcapng, 4.2 to 4.4.
+    """
+    kind, length = struct.unpack_from(order + "II", block)
+    shortest = _SHORTEST.get(kind, 12)
+    wrong = None
+    if struct.unpack_from(order + "I", block, length - 4)[0] != length:
+        wrong = "does not end with its length"
+    elif length < shortest:
+        wrong = f"has {length} bytes, {shortest} at least"
+    elif kind == _ENHANCED_PACKET:
+        interface, _, _, captured = struct.unpack_from(order + "IIII", block, 8)
+        if interface >= interfaces:
+            wrong = f"is of interface {interface}, of {interfaces}"
+        elif captured > length - shortest:
+            wrong = f"has {length - shortest} bytes for a frame of {captured}"
+    elif kind == _SIMPLE_PACKET and not interfaces:
+        wrong = "is of interface 0, of 0"
+    if wrong:
+        raise PcapError(f"{path} is damaged: the block at byte {at} {wrong}")
+    return kind == _INTERFACE
 
 
 def _check_linktype(linktype: int, path: Path) -> None:

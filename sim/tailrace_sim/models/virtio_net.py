@@ -182,7 +182,7 @@ class SoftVirtioNet(SoftVirtioFunction):
             self.counters["QUEUE_BAD_DIRECTION"] += 1
             return
         data = self._gather(ring, chain)
-        result = transmit(data, csum=self.has(F_CSUM), max_frame=self.mtu + 18)
+        result = transmit(data, csum=self.has(F_CSUM), max_frame=self.mtu + 14 + 2 * 4)
         if result.frame is None:
             self.counters[result.error] += 1
             return

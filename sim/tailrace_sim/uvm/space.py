@@ -40,8 +40,8 @@ HEADER = 12
 #: ring has; it holds at most 128 descriptors of a queue (``VirtioNetConfig.prefetch``), and fewer
 #: while it fetches indirect tables from a slow host.
 IN_FLIGHT = 24
-#: Longest frame that the driver sends at the default MTU of 9000: Ethernet header and one tag.
-LONGEST = 9018
+#: Longest frame at the default MTU of 9000: Ethernet header and two tags.
+LONGEST = 9022
 
 SIZES = (
     Range("14-63", 14, 63),

@@ -59,11 +59,17 @@ def main() -> None:
     except UserError as error:
         _complain(str(error))
         sys.exit(1)
+    except OSError as error:
+        # A full disk, a folder of somebody else: nothing a verb can do about it.
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        sys.exit(1)
     except _ClickException as error:
         context: Any = getattr(error, "ctx", None)
         path = context.command_path if context else "./tailrace"
         message = cast(Any, error).format_message()
-        _complain(f"{message.rstrip('.')}; see {path} --help")
+        # Without a verb the help has been shown, and there is nothing to complain of.
+        if message:
+            _complain(f"{message.rstrip('.')}; see {path} --help")
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted")

@@ -183,7 +183,7 @@ class VirtioNet:
 
     async def _make_pair(self, number: int) -> QueuePair:
         options = self.options
-        max_frame = self.config.mtu + spec.ETHERNET_HEADER + spec.VLAN_TAG
+        max_frame = self.config.mtu + spec.ETHERNET_HEADER + spec.VLAN_TAGS
         mergeable = Feature.NET_MRG_RXBUF in self.features
         largest = spec.NET_HDR_LENGTH + max_frame
         rx = ReceiveQueue(

@@ -184,7 +184,8 @@ GSO_NONE = 0
 
 #: Largest frame without its header when no MTU is negotiated: 1500 + 14 (5.1.6.3.1).
 ETHERNET_HEADER = 14
-VLAN_TAG = 4
+#: A frame may carry a service and a customer tag beside its MTU (IEEE 802.1Q, 9.5).
+VLAN_TAGS = 2 * 4
 DEFAULT_MTU = 1500
 
 # 5.1.6.5 Control Virtqueue ----------------------------------------------------------------------

@@ -1,0 +1,33 @@
+"""What the verbs print on and write to."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from tailrace.cli.errors import UserError
+
+__all__ = ["check_writable", "make_console"]
+
+#: Of output that is no terminal: scripts read lines, so none is broken.
+_UNBROKEN = 1000
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console that breaks lines at the terminal's width, and not at all where there is none."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=_UNBROKEN)
+
+
+def check_writable(path: Path) -> None:
+    """Make the file and its folder, if need be, before minutes are spent on what goes into it.
+
+    Raises
+    ------
+    UserError
+        It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}") from error
