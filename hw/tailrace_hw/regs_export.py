@@ -1,5 +1,6 @@
 """Everything that is generated from the register descriptions, and the check that it is fresh."""
 
+import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,7 @@ from peakrdl_markdown.exporter import MarkdownExporter
 from tailrace_hw import regs
 from tailrace_hw.address_map import MANAGEMENT_BAR, MANAGEMENT_BLOCKS
 from tailrace_hw.errors import ErrorCode, ErrorSource
+from tailrace_hw.pcie import identity
 
 __all__ = ["artefacts", "stale", "write"]
 
@@ -95,6 +97,34 @@ def _python_address_map() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _c_address_map() -> str:
+    """Where everything is: a block's header is relative to the block's base."""
+    numbers = {
+        "PCI_VENDOR": identity.TAILRACE_VENDOR,
+        "PCI_DEVICE": identity.TAILRACE_MANAGEMENT_DEVICE,
+        "BAR": MANAGEMENT_BAR.bar,
+        "BAR_SIZE": MANAGEMENT_BAR.size,
+        "MSIX_BAR": identity.MSIX_BAR,
+        "MSIX_TABLE": identity.MSIX_TABLE_OFFSET,
+        "MSIX_PBA": identity.MSIX_PBA_OFFSET,
+        **{f"{block.name.upper()}_BASE": block.base for block in MANAGEMENT_BLOCKS},
+    }
+    heading = _HEADING.format(source="hw/tailrace_hw/address_map.py and pcie/identity.py")
+    lines = [
+        f"/* {heading}",
+        " *",
+        " * TAILRACE_<BLOCK>_BASE is a byte offset in BAR 0 of the management function,",
+        " * function 0: there the structure of the block's header lies. The MSI-X structures",
+        " * are at the same place in every function. Those of a virtio function are found by",
+        " * its capabilities (virtio 1.2, 4.1.4).",
+        " */",
+        "#pragma once",
+        "",
+    ]
+    lines += [f"#define TAILRACE_{name} {value:#x}u" for name, value in numbers.items()]
+    return "\n".join(lines) + "\n"
+
+
 def _export(path: Path, scratch: Path) -> tuple[str, str]:
     """C header and Markdown page of one description, by PeakRDL's exporters."""
     top = regs.compile_rdl(path)
@@ -102,7 +132,29 @@ def _export(path: Path, scratch: Path) -> tuple[str, str]:
     CHeaderExporter().export(top, str(header), generate_bitfields=False)
     page = scratch / f"{top.inst_name}.md"
     MarkdownExporter().export(top, str(page))
-    return header.read_text(), page.read_text()
+    source = str(path.relative_to(regs.GATEWARE))
+    return _prefixed(header.read_text(), top.inst_name), _placed(page.read_text(), source)
+
+
+def _prefixed(header: str, name: str) -> str:
+    """A header of which every name that it defines begins with ``tailrace_``."""
+    header = re.sub(rf"\b{name.upper()}(?=__|_H\b)", f"TAILRACE_{name.upper()}", header)
+    header = re.sub(rf"\b{name}(?=__|_t\b)", f"tailrace_{name}", header)
+    return header.replace("#include <assert.h>", "#include <assert.h> /* static_assert: C11 */")
+
+
+def _placed(page: str, source: str) -> str:
+    """A page with the addresses that a host sees; the exporter knows those in the map only."""
+    blocks = [block for block in MANAGEMENT_BLOCKS if block.source == source]
+
+    def place(match: re.Match[str]) -> str:
+        offset = int(match[1], 16)
+        if not blocks:
+            return f"- Address: {offset:#x} in BAR 0 of its function"
+        places = ", ".join(f"{block.base + offset:#x}" for block in blocks)
+        return f"- Address: {places} in BAR {MANAGEMENT_BAR.bar} of the management function"
+
+    return re.sub(r"- Absolute Address: (0x[0-9A-Fa-f]+)", place, page)
 
 
 def _clean(text: str, source: str, opening: str, closing: str) -> str:
@@ -122,6 +174,7 @@ def artefacts() -> dict[Path, str]:
         _PYTHON / "codes.py": _python_codes(),
         _PYTHON / "address_map.py": _python_address_map(),
         _HEADERS / "tailrace_codes.h": _c_codes(),
+        _HEADERS / "tailrace_address_map.h": _c_address_map(),
     }
     with tempfile.TemporaryDirectory() as scratch:
         for path in regs.sources():

@@ -212,8 +212,9 @@ class Tailrace:
 
     async def net(self, number: int = 0, options: NetOptions | None = None) -> VirtioNet:
         """Bring up a network function; an error of it is explained by the error collector."""
-        if number >= len(self.net_functions):
-            raise TailraceError(f"network function {number} does not exist")
+        if not 0 <= number < len(self.net_functions):
+            count = len(self.net_functions)
+            raise TailraceError(f"network function {number} does not exist; there are {count}")
         function = self.net_functions[number]
         return await VirtioNet.open(function, options, self._cause(function.address.function))
 

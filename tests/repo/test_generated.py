@@ -1,5 +1,7 @@
 """What is generated is fresh, and complete."""
 
+import re
+import subprocess
 from pathlib import Path
 
 from tailrace_hw import regs, regs_export
@@ -29,6 +31,41 @@ def test_a_stale_file_is_noticed(tmp_path, monkeypatch):
     assert regs_export.stale() == [victim]
     (tmp_path / victim.parent / "left_over.py").write_text("")
     assert len(regs_export.stale()) == 2
+
+
+def test_c_headers_compile_together(tmp_path):
+    """Under a strict compiler, in one file, with every name our own."""
+    headers = sorted((ROOT / "sw" / "include").glob("*.h"))
+    assert len(headers) > len(MANAGEMENT_BLOCKS)
+    for header in headers:
+        text = header.read_text()
+        names = re.findall(r"^#define (\w+)|^\} (\w+);", text, re.MULTILINE)
+        assert names
+        foreign = [a or b for a, b in names if not (a or b).lower().startswith("tailrace_")]
+        assert foreign == [], header
+    source = tmp_path / "all.c"
+    includes = "".join(f'#include "{header.name}"\n' for header in headers)
+    source.write_text(
+        f"{includes}#include <stddef.h>\n"
+        'static_assert(TAILRACE_ERRORS_BASE == 0x400, "base");\n'
+        f'static_assert(offsetof(tailrace_errors_t, count) == {_offset("count"):#x}, "count");\n'
+    )
+    for compiler in (["gcc", "-std=c11"], ["g++", "-std=c++17", "-x", "c++"]):
+        command = [*compiler, "-Wall", "-Wextra", "-Werror", "-fsyntax-only"]
+        command += [f"-I{ROOT / 'sw' / 'include'}", str(source)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+
+
+def _offset(register: str) -> int:
+    return regs.load("mgmt/errors.rdl")[register].address
+
+
+def test_pages_have_the_addresses_that_a_host_sees():
+    page = (ROOT / "docs" / "registers" / "errors.md").read_text()
+    section = page[page.index("### count register") :]
+    assert f"Address: {0x400 + _offset('count'):#x} in BAR 0 of the management" in section
+    assert "Absolute" not in page
 
 
 def test_every_block_has_a_window_to_itself():

@@ -143,8 +143,9 @@ def test_what_is_no_tailrace():
         bench.run(Tailrace.find(bench.host))
     bench = DeviceBench()
     device = bench.run(Tailrace.find(bench.host))
-    with pytest.raises(TailraceError, match="network function 1 does not exist"):
-        bench.run(device.net(1))
+    for number in (1, -1):
+        with pytest.raises(TailraceError, match=f"network function {number} does not exist"):
+            bench.run(device.net(number))
     bench.host.functions.clear()
     with pytest.raises(TailraceError, match="no Tailrace"):
         bench.run(Tailrace.find(bench.host))

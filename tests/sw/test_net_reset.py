@@ -204,7 +204,7 @@ def test_use_against_the_rules_is_refused():
     net = bench.open(NetOptions(csum=False, tx_size=16))
     for frame, words in {
         TxFrame(b""): "0 bytes",
-        TxFrame(bytes(1519)): "1519 bytes",
+        TxFrame(bytes(1523)): "1523 bytes",
         TxFrame(bytes(60), shift=64): "shift",
         TxFrame(bytes(60), cuts=(5, 5)): "ascend",
         TxFrame(bytes(60), cuts=tuple(range(1, 17))): "do not fit",
@@ -213,8 +213,23 @@ def test_use_against_the_rules_is_refused():
         with pytest.raises(VirtioError, match=words):
             net.pairs[0].tx.post(frame)
     assert net.pairs[0].tx.outstanding == 0
-    with pytest.raises(VirtioError, match="not in use"):
-        bench.run(net.receive(queue=1))
+    csum = SoftBench().open().pairs[0].tx
+    with pytest.raises(VirtioError, match="16-bit"):
+        csum.post(TxFrame(bytes(60), CsumRequest(70000, 0)))
+    with pytest.raises(VirtioError, match="is a TxFrame, not bytes"):
+        bench.run(net.transmit([bytes(60)]))
+    for number in (1, -1):
+        with pytest.raises(VirtioError, match=f"queue pair {number} is not in use; there are 1"):
+            bench.run(net.receive(queue=number))
+        with pytest.raises(VirtioError, match=f"queue pair {number} is not in use"):
+            bench.run(net.transmit([TxFrame(bytes(60))], queue=number))
+        with pytest.raises(VirtioError, match=f"queue pair {number} is not in use"):
+            bench.run(net.reset_pair(number))
+    for name in ("rx_size", "tx_size", "chain_limit", "timeout"):
+        with pytest.raises(VirtioError, match=f"{name} must be at least 1, not 0"):
+            NetOptions(**{name: 0})
+    with pytest.raises(VirtioError, match="rx_count must not be negative"):
+        NetOptions(rx_count=-1)
     with pytest.raises(VirtioError, match="VIRTIO_NET_F_MQ"):
         bench.run(net.set_pairs(1))
     with pytest.raises(VirtioError, match="2 queue pairs"):

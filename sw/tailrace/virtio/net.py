@@ -146,7 +146,7 @@ class VirtioNet:
         Returns the tags of the lost transmit frames.
         """
         async with self._changing:
-            pair = self.pairs[number]
+            pair = self._used_pair(number)
             await self.transport.queue_reset(pair.tx.ring.index)
             lost = pair.tx.detach()
             await self.transport.queue_reset(pair.rx.ring.index)
@@ -340,9 +340,12 @@ class VirtioNet:
         async with self._changing:
             if self._broken is not None:
                 raise self._broken
-            if number >= len(self.pairs):
-                raise VirtioError(f"queue pair {number} is not in use")
-            return self.pairs[number]
+            return self._used_pair(number)
+
+    def _used_pair(self, number: int) -> QueuePair:
+        if not 0 <= number < len(self.pairs):
+            raise VirtioError(f"queue pair {number} is not in use; there are {len(self.pairs)}")
+        return self.pairs[number]
 
     # Configuration and control -------------------------------------------------------------------
 

@@ -46,6 +46,8 @@ class TransmitQueue:
 
     def post(self, frame: TxFrame) -> bool:
         """Add a frame to the ring, unpublished; False when it has no room for it now."""
+        if not isinstance(frame, TxFrame):
+            raise VirtioError(f"a frame to send is a TxFrame, not {type(frame).__name__}")
         data, csum, cuts, shift, tag = frame
         self._check(frame)
         flags, start, where = self._csum(csum)
@@ -83,6 +85,8 @@ class TransmitQueue:
             return 0, 0, 0
         if not self._can_csum:
             raise VirtioError("a checksum was asked for, but VIRTIO_NET_F_CSUM was not negotiated")
+        if not (0 <= csum.start <= 0xFFFF and 0 <= csum.offset <= 0xFFFF):
+            raise VirtioError(f"{csum} does not fit the header's 16-bit fields")
         return _NEEDS_CSUM, csum.start, csum.offset
 
     @staticmethod

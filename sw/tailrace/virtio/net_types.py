@@ -24,7 +24,7 @@ class NetOptions:
     rx_size, tx_size : ring entries, capped by what the device can do
     rx_buffer : bytes of a receive buffer; None: 2048 when mergeable, else the largest frame
     rx_pieces : descriptors a receive buffer is made of
-    rx_count : receive buffers to post; None: as many as the ring holds
+    rx_count : receive buffers to post; None: as many as the ring holds; 0: the caller posts them
     chain_limit : entries of an indirect table
     timeout : cycles that the device has to answer a reset or a control command
     """
@@ -49,6 +49,11 @@ class NetOptions:
     def __post_init__(self) -> None:
         if self.queue_pairs < 1:
             raise VirtioError(f"{self.queue_pairs} queue pairs")
+        for name in ("rx_size", "tx_size", "chain_limit", "timeout"):
+            if getattr(self, name) < 1:
+                raise VirtioError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.rx_count is not None and self.rx_count < 0:
+            raise VirtioError(f"rx_count must not be negative, as {self.rx_count} is")
         if self.rx_pieces < 1:
             raise VirtioError(f"a receive buffer of {self.rx_pieces} descriptors")
         if self.rx_buffer is not None and self.rx_buffer < spec.NET_HDR_LENGTH + self.rx_pieces:
