@@ -241,10 +241,9 @@ class VirtioNet:
         ``timeout`` is what the device has to return something when the ring is full.
         """
         count = 0
-        for frame in frames:
+        for count, frame in enumerate(frames, start=1):
             while not (pair := await self._pair(queue)).tx.post(frame):
                 await self._make_room(pair, queue, timeout)
-            count += 1
             if count % batch == 0:
                 await (await self._pair(queue)).tx.ring.kick()
         await (await self._pair(queue)).tx.ring.kick()
