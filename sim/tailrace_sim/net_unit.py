@@ -57,10 +57,21 @@ class ChainAgent:
     clock : running :class:`Clock`
     latency : cycles from a take to its first segment
     stall : probability of a stall on each of the three streams
+    keeps : buffers of chains taken and not committed at most; more are answered ``crowded``
     """
 
-    def __init__(self, port, clock: Clock, rng: Random, *, latency: int = 4, stall: float = 0.0):
+    def __init__(
+        self,
+        port,
+        clock: Clock,
+        rng: Random,
+        *,
+        latency: int = 4,
+        stall: float = 0.0,
+        keeps: int | None = None,
+    ):
         self.port = port
+        self.keeps = keeps
         self.clock = clock
         self.rng = rng
         self.latency = latency
@@ -87,11 +98,17 @@ class ChainAgent:
             (request,) = await receive(ctx, self.port.take, 1, self.rng, self.stall)
             queue, action = request.queue, TakeAction(request.action)
             if action in (TakeAction.TAKE, TakeAction.TAKE_COMMIT):
-                self._answers.append((self.clock.cycle + self.latency, queue, self._next(queue)))
+                crowded = self._crowded(queue)
+                chain = None if crowded else self._next(queue)
+                self._answers.append((self.clock.cycle + self.latency, queue, chain, crowded))
             if action in (TakeAction.COMMIT, TakeAction.TAKE_COMMIT):
                 self.committed[queue] = self.taken[queue]
             if action == TakeAction.ROLLBACK:
                 self.taken[queue] = self.committed[queue]
+
+    def _crowded(self, queue: int) -> bool:
+        chains = self.posted[queue][self.committed[queue] : self.taken[queue] + 1]
+        return self.keeps is not None and sum(len(c.buffers) for c in chains) > self.keeps
 
     def _next(self, queue: int) -> Chain | None:
         if self.taken[queue] == len(self.posted[queue]):
@@ -105,8 +122,8 @@ class ChainAgent:
             if not self._answers or self._answers[0][0] > self.clock.cycle + 1:
                 await ctx.tick()
                 continue
-            _, queue, chain = self._answers.popleft()
-            for segment in self._segments(queue, chain):
+            _, queue, chain, crowded = self._answers.popleft()
+            for segment in self._segments(queue, chain, crowded):
                 while self.stall and self.rng.random() < self.stall:
                     await ctx.tick()
                 ctx.set(stream.payload, segment)
@@ -115,9 +132,9 @@ class ChainAgent:
                 ctx.set(stream.valid, 0)
 
     @staticmethod
-    def _segments(queue: int, chain: Chain | None):
+    def _segments(queue: int, chain: Chain | None, crowded: bool):
         if chain is None:
-            yield {"queue": queue, "none": 1, "last": 1}
+            yield {"queue": queue, "none": 1, "last": 1, "crowded": int(crowded)}
             return
         for index, buffer in enumerate(chain.buffers):
             last = index == len(chain.buffers) - 1 and not chain.broken

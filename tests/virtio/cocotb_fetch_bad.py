@@ -248,7 +248,7 @@ async def halted(dut):
     rings = [kind(bench.memory, rng, queue, 16) for queue, kind in enumerate(BOTH)]
     for ring in rings:
         await bench.enable(ring)
-        for _ in range(4):
+        for _ in range(8):
             bench.post(ring, GOOD)
     await bench.cycles(rng.randint(0, 300))
     bench.halted = True

@@ -131,6 +131,8 @@ class WriteAgent:
 
 @dataclass
 class Take:
+    queue: int
+    #: The queue's ring when this was sent; it may have another when this is answered.
     ring: object
     action: TakeAction
     #: Chains that a notification had told of when this was sent.
@@ -199,7 +201,7 @@ class Bench:
     def take(self, queue, action):
         self.takes.items.append(TAKE.pack(queue=queue, action=action.value))
         ring = self.rings.get(queue)
-        self.expected.append(Take(ring, action, ring.notified if ring else 0))
+        self.expected.append(Take(queue, ring, action, ring.notified if ring else 0))
         self._apply()
 
     def _apply(self):
@@ -209,12 +211,13 @@ class Bench:
             TakeAction.ROLLBACK,
         ):
             take = self.expected.popleft()
-            if take.ring is None:
+            ring = self.rings.get(take.queue)
+            if ring is None:
                 continue
             if take.action == TakeAction.COMMIT:
-                take.ring.committed = take.ring.given
+                ring.committed = ring.given
             else:
-                take.ring.given = take.ring.committed
+                ring.given = ring.committed
 
     def answering(self, queue) -> int:
         return sum(take.ring is not None and take.ring.queue == queue for take in self.expected)
@@ -237,11 +240,14 @@ class Bench:
             if ring is None or ring is not take.ring or ring.stopped or self.halted:
                 return
             assert len(answer) == 1, "an answer broke off"
-            kept = ring.given > ring.committed
-            assert kept or ring.given >= take.notified, (
-                f"queue {queue}: none at {self.now}, but {take.notified} chains were notified "
-                f"and {ring.given} given"
+            state = (
+                f"queue {queue}: none at {self.now}, {take.notified} chains were notified, "
+                f"{ring.given} given, and segments up to the next are {ring.kept(1)}"
             )
+            if answer[-1].crowded:
+                assert ring.kept(1) > self.depth or ring.kept() == self.depth, state
+            else:
+                assert ring.given >= take.notified, state
             return
         assert ring is not None, f"queue {queue} is not enabled, but gave a chain"
         assert not self.halted

@@ -118,6 +118,11 @@ class Ring(abc.ABC):
         self._table += 1
         return self._tables[self._table % len(self._tables)]
 
+    def kept(self, more: int = 0) -> int:
+        """Segments of the chains that were given and not committed, and of ``more`` behind them."""
+        chains = self.posted[self.committed : self.given + more]
+        return sum(len(chain.buffers) for chain in chains)
+
     def room(self) -> int:
         in_flight = len(self.posted) - self.completed
         return self.free if in_flight < len(self._tables) - 1 else 0

@@ -41,6 +41,11 @@ def test_reset_in_traffic(kind):
     simulate(kind, ["reset_in_traffic"], rounds=25)
 
 
+@pytest.mark.parametrize("kind", MODELS)
+def test_chains_kept_together(kind):
+    simulate(kind, ["chains_kept_together"])
+
+
 def test_rate():
     simulate("wide", ["packed_rate", "packed_rate_queues", "split_rate", "linked_rate"])
 

@@ -19,14 +19,16 @@ REASONS = ("overflow", "marked", "not_ready", "no_buffer", "too_long", "bad_dire
 class Bench:
     """NetReceive with agents on its ports; runs until all frames are accounted for."""
 
-    def __init__(self, width, pairs=1, *, latency=4, stall=0.0, mrg=True, guest_csum=True, **dut):
+    def __init__(
+        self, width, pairs=1, *, latency=4, stall=0.0, keeps=None, mrg=True, guest_csum=True, **dut
+    ):
         self.rng = seeded()
         self.width = width
         self.pairs = pairs
         self.clock = Clock()
         self.dut = NetReceive(pairs, width, **dut)
         self.engine = ChainAgent(
-            self.dut.chains, self.clock, self.rng, latency=latency, stall=stall
+            self.dut.chains, self.clock, self.rng, latency=latency, stall=stall, keeps=keeps
         )
         self.host = WriteAgent(self.dut.dma, self.clock, self.rng, stall=stall)
         self.levels = {"mrg_rxbuf": mrg, "guest_csum": guest_csum, "active_pairs": pairs}
@@ -108,8 +110,10 @@ class Bench:
             while capacity < header_frame and count < (len(chains) if mrg else 1):
                 capacity += sum(b.length for b in chains[count].buffers) if chains else 0
                 count += 1
-            if capacity < header_frame:
-                delivered["too_long" if chains and not mrg else "no_buffer"] += 1
+            kept = sum(len(chain.buffers) for chain in chains[:count])
+            crowded = self.engine.keeps is not None and kept > self.engine.keeps
+            if capacity < header_frame or crowded:
+                delivered["too_long" if crowded or (chains and not mrg) else "no_buffer"] += 1
                 continue
             delivered["delivered"] += 1
             delivered["bytes"] += len(frame)
@@ -223,6 +227,21 @@ def test_too_many_pieces():
     assert bench.events == [(ErrorCode.NET_RX_TOO_LONG, 0, 100), no_buffer]
     assert bench.counts["delivered"] == 1
     assert bench.counts["no_buffer"] == 1
+
+
+def test_more_chains_than_the_engine_keeps():
+    """Frames that have room are served in full, alone and behind one that has none."""
+    bench = Bench(64, keeps=16)
+    for _ in range(64):
+        bench.post(0, 10, 10, 10, 10)
+    frames = [
+        bytes([n]) * length for n, length in enumerate((148, 149, 60, 148, 1000, 20, 20, 148))
+    ]
+    bench.run(frames)
+    bench.expect(frames)
+    too_long = [(ErrorCode.NET_RX_TOO_LONG, 0, length) for length in (149, 1000)]
+    assert bench.events == too_long
+    assert bench.counts["delivered"] == 6
 
 
 def test_readable_buffer_in_a_receive_chain():

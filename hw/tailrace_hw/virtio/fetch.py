@@ -24,6 +24,7 @@ from tailrace_hw.virtio.fetch_types import (
     Polled,
     QueueConfig,
     QueueTables,
+    misfit_layout,
     progress_layout,
 )
 from tailrace_hw.virtio.fetch_unpack import ChunkUnpacker
@@ -57,7 +58,8 @@ class DescriptorFetch(wiring.Component):
     - TAKEs are answered in order. One that has to wait for a fetch holds up those behind it.
     - TAKE_COMMIT also commits what was taken before and not committed.
     - A TAKE whose chain has no room beside chains that were taken and not committed is answered
-      ``none``; after COMMIT or ROLLBACK it can be asked for again.
+      ``none`` with ``crowded``; after COMMIT or ROLLBACK it can be asked for again. Chains of
+      ``cache_depth`` segments together always have room.
     - A chain of more segments than the cache holds is given to a TAKE_COMMIT while it is fetched.
       A TAKE of it cannot be kept: it is answered ``none`` and fails the queue with
       QUEUE_CHAIN_TOO_LONG. ``available`` is set for such a chain. When it turns out to be bad,
@@ -171,6 +173,7 @@ class DescriptorFetch(wiring.Component):
                 "filled": filled_layout(self._slot_bits),
                 "taken": taken_layout(self._slot_bits),
                 "polled": Polled,
+                "misfit": misfit_layout(self._slot_bits),
                 "chain": ChainState,
             },
         )
@@ -186,7 +189,7 @@ class DescriptorFetch(wiring.Component):
         m.d.comb += self.available.eq(self._cache.available)
         for part in (self._issue, self._assembler, self._event):
             m.d.comb += part.function.eq(self.function)
-        for part in (self._flags, self._assembler):
+        for part in (self._flags, self._issue, self._assembler):
             m.d.comb += part.halt.eq(self.halt)
 
     def _connect_tables(self, m):
@@ -201,6 +204,7 @@ class DescriptorFetch(wiring.Component):
             "filled": assembler.filled,
             "taken": cache.taken,
             "polled": assembler.polled,
+            "misfit": assembler.misfit,
             "chain": assembler.chain_state,
         }
         readers = {
@@ -211,6 +215,7 @@ class DescriptorFetch(wiring.Component):
             "filled": (issue.filled, assembler.filled_now, cache.filled),
             "taken": (issue.taken, assembler.taken, cache.taken_now),
             "polled": (issue.polled,),
+            "misfit": (issue.misfit,),
             "chain": (issue.chain, assembler.chain_now),
         }
         for name, owner in owners.items():
@@ -234,6 +239,7 @@ class DescriptorFetch(wiring.Component):
             flags.event_idle.eq(self._event.i.ready),
             self._issue.want.eq(flags.want),
             self._cache.usable.eq(flags.usable),
+            self._cache.oversize.eq(flags.oversize),
         ]
 
     def _connect_reads(self, m):

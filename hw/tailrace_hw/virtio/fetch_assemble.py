@@ -26,6 +26,7 @@ from tailrace_hw.virtio.fetch_types import (
     TableRead,
     TableWrite,
     Touch,
+    misfit_layout,
 )
 from tailrace_hw.virtio.fetch_walk import WalkStates
 
@@ -55,7 +56,7 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
     errors : ``Out(stream(ErrorEvent))``
     rewind, hold, quiet : to the issuing part
     config, position, issued, taken, done_now, filled_now, chain_now, look : ``Out(TableRead)``
-    done, filled, chain_state, polled : ``Out(TableWrite)``
+    done, filled, chain_state, polled, misfit : ``Out(TableWrite)``
     flags, touch : ``Out``
     store, store_valid : to the cache
     streaming, streaming_queue, halt, function : ``In``
@@ -91,6 +92,7 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
                 "filled": Out(TableWrite(filled_layout(slot_bits))),
                 "chain_state": Out(TableWrite(ChainState)),
                 "polled": Out(TableWrite(Polled)),
+                "misfit": Out(TableWrite(misfit_layout(slot_bits))),
                 "flags": Out(FlagOp()),
                 "touch": Out(Touch()),
                 "store": Out(store_layout(slot_bits)),
@@ -163,7 +165,7 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
             self.chain_now, self.look,
         ):  # fmt: skip
             m.d.comb += reader.queue.eq(self._queue)
-        for port in (self.done, self.filled, self.chain_state, self.polled):
+        for port in (self.done, self.filled, self.chain_state, self.polled, self.misfit):
             m.d.comb += port.queue.eq(self._queue)
         state = self.chain_state.value
         m.d.comb += [

@@ -65,7 +65,7 @@ class SegmentCache(wiring.Component):
     flags : ``Out(FlagOp)``
     touch : ``Out(Touch)``
         Slots were given or freed.
-    usable : ``In(queues)``
+    usable, oversize : ``In(queues)``
     init : ``In(Init)``
     fault : ``Out(stream(Fault))``
         QUEUE_CHAIN_TOO_LONG: a TAKE of a chain that the cache cannot hold.
@@ -93,6 +93,7 @@ class SegmentCache(wiring.Component):
                 "flags": Out(FlagOp()),
                 "touch": Out(Touch()),
                 "usable": In(queues),
+                "oversize": In(queues),
                 "init": In(Init()),
                 "fault": Out(stream.Signature(Fault)),
                 "streaming": Out(1),
@@ -178,7 +179,7 @@ class SegmentCache(wiring.Component):
         ]
 
     def _availability(self, m):
-        """``available``: set with a chain's last segment, cleared when the last chain is given."""
+        """A chain is there: set with its last segment, cleared when the last chain is given."""
         whole = Signal(self._queues)
         self._off = Signal()
         self._on = Signal()
@@ -189,12 +190,18 @@ class SegmentCache(wiring.Component):
                 m.d.sync += whole[queue].eq(1)
             with m.Elif(self._off & here):
                 m.d.sync += whole[queue].eq(0)
-        m.d.comb += self.available.eq(whole & self.usable)
+        self._whole = whole & self.usable
+        m.d.comb += self.available.eq(self._whole | self.oversize)
 
     def _push(self, m):
         """The stored segment goes out."""
         out = self.segments.payload
-        m.d.sync += [self.segments.valid.eq(1), out.queue.eq(self.queue), out.none.eq(0)]
+        m.d.sync += [
+            self.segments.valid.eq(1),
+            out.queue.eq(self.queue),
+            out.none.eq(0),
+            out.crowded.eq(0),
+        ]
         for name in ("address", "length", "writable", "last", "id", "slots"):
             m.d.sync += out[name].eq(self._stored[name])
 
@@ -227,7 +234,7 @@ class SegmentCache(wiring.Component):
                 with m.Default():
                     m.d.comb += [self._slot.eq(taken.given), self._fetch.eq(1)]
                     m.d.sync += [place.eq(taken.given), settle.eq(0)]
-                    with m.If(known & self.available.bit_select(asked.queue, 1)):
+                    with m.If(known & self._whole.bit_select(asked.queue, 1)):
                         m.next = "GIVE"
                     with m.Else():
                         m.next = "WAIT"
@@ -239,6 +246,7 @@ class SegmentCache(wiring.Component):
         quiet = Signal()
         self._here, self._refuse, self._too_long = Signal(), Signal(), Signal()
         self._cut = Signal()
+        self._crowded = Signal()
         usable = known & self.usable.bit_select(request.queue, 1)
         # A packed ring is known empty as soon as a descriptor was seen that is not available.
         working = look.pending | look.active | look.due | look.writing
@@ -247,16 +255,19 @@ class SegmentCache(wiring.Component):
         stuck = look.active & ~look.ready & quiet & ~look.oversize
         m.d.comb += quiet.eq(self.issued.value == self.done.value)
         m.d.sync += [
-            self._here.eq(known & self.available.bit_select(request.queue, 1)),
+            self._here.eq(known & self._whole.bit_select(request.queue, 1)),
             self._refuse.eq(~usable | look.failed | empty | stuck),
+            self._crowded.eq(usable & ~look.failed & stuck),
             self._too_long.eq(look.oversize),
             self._cut.eq(~usable | look.failed),
         ]
 
     def _waiting(self, m, commits, place, out_free, settle):
         """A TAKE that finds no whole chain: wait for one, or find that there is none."""
+        crowded = Signal()
         with m.State("WAIT"):
             m.d.comb += [self._slot.eq(place), self._fetch.eq(1)]
+            m.d.sync += crowded.eq(self._crowded)
             with m.If(settle != SETTLE):
                 m.d.sync += settle.eq(settle + 1)
             with m.Elif(self._here):
@@ -284,6 +295,7 @@ class SegmentCache(wiring.Component):
                     out.queue.eq(self.queue),
                     out.last.eq(1),
                     out.none.eq(1),
+                    out.crowded.eq(crowded),
                 ]
                 m.next = "IDLE"
 

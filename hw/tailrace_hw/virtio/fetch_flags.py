@@ -41,6 +41,8 @@ class QueueFlags(wiring.Component):
         A read or a write could be issued for this queue.
     usable : ``Out(queues)``
         Enabled, and the device is not halted.
+    oversize : ``Out(queues)``
+        A chain longer than the cache can be given.
     """
 
     def __init__(self, queues: int):
@@ -58,6 +60,7 @@ class QueueFlags(wiring.Component):
                 "event_idle": In(1),
                 "want": Out(queues),
                 "usable": Out(queues),
+                "oversize": Out(queues),
             }
         )
 
@@ -105,6 +108,7 @@ class QueueFlags(wiring.Component):
         streamed = self.streaming & (self.streaming_queue == queue)
         m.d.comb += [
             self.usable[queue].eq(row.enabled & ~self.halt),
+            self.oversize[queue].eq(row.enabled & ~self.halt & ~row.failed & row.oversize),
             self.want[queue].eq(
                 row.enabled
                 & ~row.failed

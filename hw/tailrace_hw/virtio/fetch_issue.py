@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from tailrace_hw.pcie.dma import DmaReadRequest
 from tailrace_hw.virtio.fetch_cache import filled_layout, taken_layout
+from tailrace_hw.virtio.fetch_counts import QueueCounts
 from tailrace_hw.virtio.fetch_packed import PackedPlan
 from tailrace_hw.virtio.fetch_split import SplitPlan
 from tailrace_hw.virtio.fetch_types import (
@@ -24,6 +25,7 @@ from tailrace_hw.virtio.fetch_types import (
     TableRead,
     TableWrite,
     Touch,
+    misfit_layout,
 )
 
 __all__ = ["FetchIssue"]
@@ -52,9 +54,12 @@ class FetchIssue(wiring.Component):
     rewind : ``In(Rewind)``
     hold : ``In(1)``
         Begin nothing.
+    halt : ``In(1)``
+        Heads are stale.
     quiet : ``Out(1)``
         Nothing is being prepared, and nothing will be in this cycle if ``hold`` is set.
-    config, position_now, issued_now, done, filled, taken, polled, chain : ``Out(TableRead)``
+    config, position_now, issued_now, done, filled, taken, polled, chain, misfit :
+        ``Out(TableRead)``
     position, issued : ``Out(TableWrite)``
     look, flags : flags of the queue
     touches : array of 2 ``In(Touch)``
@@ -78,6 +83,7 @@ class FetchIssue(wiring.Component):
                 "event": Out(stream.Signature(EventWrite)),
                 "rewind": In(Rewind()),
                 "hold": In(1),
+                "halt": In(1),
                 "quiet": Out(1),
                 "config": Out(TableRead(QueueConfig)),
                 "position_now": Out(TableRead(16)),
@@ -87,6 +93,7 @@ class FetchIssue(wiring.Component):
                 "taken": Out(TableRead(taken_layout(slot_bits))),
                 "polled": Out(TableRead(Polled)),
                 "chain": Out(TableRead(ChainState)),
+                "misfit": Out(TableRead(misfit_layout(slot_bits))),
                 "position": Out(TableWrite(16)),
                 "issued": Out(TableWrite(progress)),
                 "look": Out(TableRead(Flags)),
@@ -157,7 +164,7 @@ class FetchIssue(wiring.Component):
     def _readers(self, m):
         for reader in (
             self.config, self.position_now, self.issued_now, self.done, self.filled, self.taken,
-            self.polled, self.chain, self.look,
+            self.polled, self.chain, self.misfit, self.look,
         ):  # fmt: skip
             m.d.comb += reader.queue.eq(self._queue)
         m.d.comb += [self.flags.queue.eq(self._queue), self.issued.queue.eq(self._queue)]
@@ -175,40 +182,23 @@ class FetchIssue(wiring.Component):
         ]
 
     def _counts(self, m):
-        """Registered a cycle after the tables were read: how much is in flight, how much fits."""
-        filled, taken = self.filled.value, self.taken.value
-        self._used = Signal(self._slot_bits)
-        self._reserved = Signal(self._slot_bits)
-        self._reads = Signal(8)
-        self._room = Signal(self._slot_bits)
-        self._nothing_to_give = Signal()
-        self._meagre = self._nothing_to_give & (self._reserved == 0)
-        self._no_whole_chain = Signal()
-        self._fresh = Signal()
+        """Registered a cycle after the tables were read."""
+        counts = self._count = m.submodules.counts = QueueCounts(
+            self._depth, self._progress, self._slot_bits
+        )
         self._left = Signal(16)
         self._window = Signal(3)
-        self._weight = Signal(3)
-        self._full = Signal()
-        # Descriptors in flight may become several segments; without them all, the room is real.
-        expected = self._reserved << self._weight
-        free = self._depth - self._used
-        room = Signal(self._slot_bits)
-        with m.If(self._meagre):
-            m.d.comb += room.eq(free)
-        with m.Elif(free > expected):
-            m.d.comb += room.eq((free - expected) >> self._weight)
-        now, done = self.issued_now.value, self.done.value
+        m.d.comb += [
+            counts.filled.eq(self.filled.value),
+            counts.taken.eq(self.taken.value),
+            counts.issued.eq(self.issued_now.value),
+            counts.done.eq(self.done.value),
+            counts.chain.eq(self.chain.value),
+            counts.misfit.eq(self.misfit.value),
+        ]
         m.d.sync += [
-            self._used.eq(filled.written - taken.freed),
-            self._reserved.eq(now.slots - done.slots),
-            self._reads.eq(now.reads - done.reads),
-            self._nothing_to_give.eq(filled.whole == taken.given),
-            self._no_whole_chain.eq(filled.whole == taken.freed),
             self._left.eq(self.polled.value.index - self.position_now.value),
             self._window.eq(self.chain.value.window),
-            self._weight.eq(self.chain.value.weight),
-            self._room.eq(room),
-            self._full.eq(self._used == self._depth),
         ]
 
     def _plans(self, m):
@@ -216,13 +206,13 @@ class FetchIssue(wiring.Component):
             m.d.comb += [
                 plan.size.eq(self._config.size),
                 plan.position.eq(self._position),
-                plan.room.eq(self._room),
-                # Nothing will make more room by itself: use what there is.
-                plan.meagre.eq(self._meagre),
+                plan.room.eq(self._count.room),
+                # Use what room there is, if only for one.
+                plan.meagre.eq(self._count.meagre),
                 plan.single.eq(self._flags.starved),
             ]
         m.d.comb += [
-            self._packed.reads.eq(self._reads),
+            self._packed.reads.eq(self._count.reads),
             self._packed.window.eq(self._window),
             self._split.left.eq(self._left),
         ]
@@ -287,9 +277,9 @@ class FetchIssue(wiring.Component):
 
     def _starving(self):
         """A chain that did not fit is read one piece at a time, if nothing else is in its way."""
-        flags = self._flags
-        busy = (self._reads != 0) | (self._reserved != 0)
-        return (flags.starved & ~self._no_whole_chain) | ((flags.starved | flags.oversize) & busy)
+        flags, counts = self._flags, self._count
+        starved = flags.starved & (counts.no_fit | counts.busy)
+        return starved | (flags.oversize & counts.busy)
 
     def _act_packed(self, m):
         plan = self._packed
@@ -317,7 +307,8 @@ class FetchIssue(wiring.Component):
 
     def _no_room_at_all(self):
         """The cache is full of one chain that is not whole yet."""
-        return self._no_whole_chain & (self._reserved == 0) & self._full
+        counts = self._count
+        return counts.no_whole_chain & (counts.reserved == 0) & counts.full
 
     def _act_entries(self, m):
         plan = self._split
@@ -380,7 +371,7 @@ class FetchIssue(wiring.Component):
         index = Signal(16)
         behind = (config.size - index)[:16]
         burst = Mux(behind < HEAD_BURST, 1, HEAD_BURST)
-        stale = ~flags.enabled | flags.failed | (flags.epoch != head.epoch)
+        stale = ~flags.enabled | flags.failed | self.halt | (flags.epoch != head.epoch)
         # A bad index is found by the assembler; until then it must not lead out of the table.
         m.d.comb += index.eq(head.head & (config.size - 1)[:16])
         with m.If(stale):

@@ -32,6 +32,7 @@ __all__ = [
     "TableRead",
     "TableWrite",
     "Touch",
+    "misfit_layout",
     "progress_layout",
     "segment_layout",
 ]
@@ -74,7 +75,7 @@ class Flags(data.Struct):
     #: Split: avail_event is being written.
     writing: 1
     #: A chain did not fit beside what is cached and asked for: until one is whole, read single
-    #: descriptors, and only when no whole chain is in the cache.
+    #: descriptors, each when the one before is done; see ``misfit_layout``.
     starved: 1
     #: The chain at the queue's front is longer than the cache: given only while it is fetched.
     oversize: 1
@@ -196,6 +197,15 @@ def segment_layout() -> data.StructLayout:
 def progress_layout(slot_bits: int) -> data.StructLayout:
     """Running counts of reads and of cache slots; differences of two of them are in flight."""
     return data.StructLayout({"reads": 8, "slots": slot_bits})
+
+
+def misfit_layout(slot_bits: int) -> data.StructLayout:
+    """How a starved queue's chain was found not to fit.
+
+    ``cached``: there was no room for it beside the chains in the cache alone, given up to
+    ``freed``. It is not read again before all of them were given, and some for good.
+    """
+    return data.StructLayout({"cached": 1, "freed": slot_bits})
 
 
 class TableRead(wiring.Signature):

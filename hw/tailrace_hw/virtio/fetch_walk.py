@@ -34,7 +34,10 @@ class WalkStates:
         self._front = Signal(16)
         self._address = Signal(64)
         self._burst = Signal(4)
+        #: Room in the cache at the last look, how far it was freed, and whether reads held any.
         self._room = Signal(self._slot_bits)
+        self._freed = Signal(self._slot_bits)
+        self._others = Signal()
         self._pause = Signal(range(PAUSE + 1))
 
     def weigh(self, m, size):
@@ -205,7 +208,6 @@ class WalkStates:
         used = self._written - self.taken.value.freed
         streamed = self.streaming & (self.streaming_queue == self._queue)
         grant = Signal(4)
-        m.d.sync += self._room.eq(self._depth - used - held)
         m.d.comb += grant.eq(Mux(self._room < BATCH, self._room, BATCH))
         with m.State("ROOM"):
             m.d.comb += self.hold.eq(1)
@@ -213,6 +215,11 @@ class WalkStates:
                 m.next = "ROOM_COUNT"
         with m.State("ROOM_COUNT"):
             m.d.comb += self.hold.eq(1)
+            m.d.sync += [
+                self._room.eq(self._depth - used - held),
+                self._freed.eq(self.taken.value.freed),
+                self._others.eq(held != 0),
+            ]
             m.next = "ROOM_TAKE"
         with m.State("ROOM_TAKE"):
             m.d.comb += self.hold.eq(1)
@@ -240,9 +247,15 @@ class WalkStates:
 
     def _retry(self, m):
         """No room: drop the chain, and fetch it again by itself."""
-        held = self.issued.value.slots != self._done_slots
-        alone = (self._whole == self.taken.value.freed) & ~held
-        m.d.comb += [self.rewind.valid.eq(1), self.rewind.position.eq(self._start)]
+        # As it was at the look: what was freed since may make room.
+        alone = (self._whole == self._freed) & ~self._others
+        m.d.comb += [
+            self.rewind.valid.eq(1),
+            self.rewind.position.eq(self._start),
+            self.misfit.valid.eq(1),
+            self.misfit.value.cached.eq(~self._others & ~alone),
+            self.misfit.value.freed.eq(self._freed),
+        ]
         with m.If(self.rewind.ready):
             self.next_epoch(m)
             m.d.comb += [

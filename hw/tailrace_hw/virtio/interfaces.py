@@ -88,8 +88,11 @@ class Segment(data.Struct):
     #: last segment.
     slots: 16
     #: The queue has no chain (or is not enabled, or has failed): this is the whole answer to the
-    #: TAKE, ``last`` is set and no other member has a meaning.
+    #: TAKE, ``last`` is set and no other member but ``crowded`` has a meaning.
     none: 1
+    #: With ``none``: the queue may have a chain, but there is no room for it beside those that were
+    #: taken and not committed.
+    crowded: 1
 
 
 class ChainCompletion(data.Struct):
@@ -110,9 +113,11 @@ class ChainPort(wiring.Signature):
 
     ``take`` and ``segments``: one chain of segments (ending with ``last``) for each TAKE or
     TAKE_COMMIT, in the order of the requests. The engine answers ``none`` only when it knows that
-    the ring holds nothing: never while a fetch is under way.
+    the ring holds nothing, or (``crowded``) that there is no room for the next chain beside those
+    taken and not committed: never while a fetch is under way.
 
-    ``available`` has a bit a queue: at least one complete chain can be taken at once.
+    ``available`` has a bit a queue: at least one complete chain can be taken at once, or the next
+    one is longer than the engine can keep, and is given to a TAKE_COMMIT.
 
     ``complete``: in any order among queues; in the order taken within a queue. Chains that were
     taken and committed must all be completed, whatever becomes of their data, for a queue's RESET

@@ -51,8 +51,9 @@ class RxChains(wiring.Component):
     A frame is dropped, its chains given back, with an error event, when
 
     * its queue has no chain, or too few (NET_RX_NO_BUFFER, info: frame length);
-    * without mergeable buffers the chain is too short, or it needs more than ``max_segments``
-      segments (NET_RX_TOO_LONG, info: frame length);
+    * it needs more than ``max_segments`` segments, or chains of more segments than the engine
+      keeps (``crowded``), or without mergeable buffers more than one chain (NET_RX_TOO_LONG, info:
+      frame length);
     * a segment is device-readable (QUEUE_BAD_DIRECTION, info: its address).
 
     While ``flush`` is set, frames that have no chains yet are dropped without event.
@@ -239,7 +240,10 @@ class RxChains(wiring.Component):
         with m.If((self._phase == _Phase.RUN) & self.segments.valid & room):
             # Segments behind the one that took the frame's last byte stay empty.
             needed = to_place != 0
-            with m.If(segment.none):
+            with m.If(segment.none & segment.crowded):
+                # All that was taken and not committed is for this frame, or it is served again.
+                self._fail(m, RxDrop.TOO_LONG, frame.length)
+            with m.Elif(segment.none):
                 self._fail(m, RxDrop.NO_BUFFER, frame.length)
             with m.Elif(~segment.writable):
                 self._fail(m, RxDrop.BAD_DIRECTION, segment.address)

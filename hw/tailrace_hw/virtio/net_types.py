@@ -161,7 +161,7 @@ class ReceiveCounters(wiring.Signature):
     marked : dropped, the port had marked it
     not_ready : dropped, ``flush`` was set
     no_buffer : dropped, the queue had too few buffers
-    too_long : dropped, longer than its buffer (or than max_segments pieces)
+    too_long : dropped, longer than its buffer, or in too many pieces to be kept
     bad_direction : dropped, the queue offered a device-readable buffer
     fault : a frame was lost in the host: a write of it failed
     """
