@@ -21,7 +21,7 @@ from tailrace_hw.pcie.subsystem import PcieSubsystem
 from tailrace_hw.pcie.usp import UspSignature
 from tailrace_hw.virtio.device import READERS, WRITERS, VirtioNet, vectors
 
-__all__ = ["MANAGEMENT_FUNCTION", "NET_FUNCTION", "Tailrace", "identities"]
+__all__ = ["MANAGEMENT_FUNCTION", "NET_FUNCTION", "Tailrace", "identities", "signature"]
 
 #: PCIe function numbers.
 MANAGEMENT_FUNCTION = 0
@@ -31,6 +31,13 @@ NET_FUNCTION = 1
 def identities(config: Config) -> list[FunctionIdentity]:
     """The device's PCIe functions by number, as a hard block has to be configured for it."""
     return [management(), virtio_net(vectors(config.virtio_net))]
+
+
+def signature(config: Config) -> wiring.Signature:
+    """The device's ports."""
+    axis = AxisSignature(config.width, user=1)
+    port = wiring.Signature({"rx": In(axis), "tx": Out(axis), "link": In(1)})
+    return wiring.Signature({"pcie": Out(UspSignature(config.pcie_width)), "port0": Out(port)})
 
 
 class Tailrace(wiring.Component):
@@ -52,9 +59,7 @@ class Tailrace(wiring.Component):
 
     def __init__(self, config: Config):
         self.config = config
-        axis = AxisSignature(config.width, user=1)
-        port = wiring.Signature({"rx": In(axis), "tx": Out(axis), "link": In(1)})
-        super().__init__({"pcie": Out(UspSignature(config.pcie_width)), "port0": Out(port)})
+        super().__init__(signature(config))
 
     def elaborate(self, platform):
         m = Module()

@@ -9,13 +9,16 @@ process of its own because Yosys keeps global state and writes to the terminal.
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from amaranth.back import rtlil
+from amaranth.hdl import Value
+from amaranth.hdl._ir import Design, Fragment, PortDirection
 from amaranth.lib import wiring
 
-__all__ = ["TOOLS", "VerilogError", "convert"]
+__all__ = ["TOOLS", "VerilogError", "convert", "prepare", "yosys"]
 
 #: What the text depends on beside the gateware.
 TOOLS = f"amaranth {version('amaranth')}, pyosys {version('pyosys')}"
@@ -47,6 +50,35 @@ class VerilogError(RuntimeError):
     """Yosys failed; the message has its last words."""
 
 
+def yosys(commands: Sequence[str]) -> None:
+    """Run Yosys's passes one after the other on one design.
+
+    Raises
+    ------
+    VerilogError
+        One of them failed.
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", _RUNNER, *commands], capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        words = (result.stderr or result.stdout).strip().splitlines()[-3:]
+        raise VerilogError(f"Yosys failed: {' '.join(words)}")
+
+
+def prepare(component: wiring.Component, name: str) -> Design:
+    """Elaborate a component whose ports are those of its signature.
+
+    The names in it are those of the Verilog. Amaranth keeps this step to itself up to 0.5, but it
+    is the only place where components and names are together.
+    """
+    ports = {}
+    for path, member, value in component.signature.flatten(component):
+        direction = PortDirection.Input if member.flow == wiring.In else PortDirection.Output
+        ports["__".join(map(str, path))] = (Value.cast(value), direction)
+    return Fragment.get(component, None).prepare(ports=ports, hierarchy=(name,))
+
+
 def convert(component: wiring.Component, name: str) -> str:
     """Verilog of a component, the same text for the same gateware.
 
@@ -62,13 +94,11 @@ def convert(component: wiring.Component, name: str) -> str:
     """
     with tempfile.TemporaryDirectory() as scratch:
         source, target = Path(scratch, "top.il"), Path(scratch, "top.v")
-        source.write_text(rtlil.convert(component, name=name, emit_src=False))
+        design = prepare(component, name)
+        source.write_text(rtlil.convert_fragment(design, name=name, emit_src=False)[0])
         commands = [command.format(source=source, target=target) for command in _PASSES]
-        result = subprocess.run(
-            [sys.executable, "-c", _RUNNER, *commands], capture_output=True, text=True, check=False
-        )
-        if result.returncode or not target.exists():
-            words = (result.stderr or result.stdout).strip().splitlines()[-3:]
-            raise VerilogError(f"Yosys failed: {' '.join(words)}")
+        yosys(commands)
+        if not target.exists():
+            raise VerilogError("Yosys wrote nothing")
         # The first line names the tool, the second would name this run's scratch folder.
         return target.read_text().replace(str(source), f"{name}.il")

@@ -71,6 +71,11 @@ def tailrace(*arguments: str, **environment: str) -> subprocess.CompletedProcess
         (["demo", "--config", str(DATA / "broken_config.toml")], "broken_config.toml: width must"),
         (["verilog", "-o", "/proc/none"], "/proc/none"),
         (["verilog", "--width", "512x"], "--width"),
+        (["board"], "Missing argument 'BOARD'"),
+        (["board", "u300"], "no board u300; there are u250, u55c"),
+        (["board", "u250", "-o", "/proc/none"], "/proc/none"),
+        (["board", "u250", "--width", "256"], "board u250 needs width = 512, not 256"),
+        (["board", "u250", "--config", str(DATA / "narrow_pcie.toml")], "needs pcie.width = 512"),
         (["test", "nosuchblock"], "no test path or block nosuchblock; blocks are"),
         (["bench", "nosuchbench"], "no benchmark nosuchbench; there are"),
     ],
@@ -151,7 +156,7 @@ def test_a_missing_compiler_is_named(tmp_path):
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("verb", ["", "demo", "test", "bench", "info", "verilog", "regs"])
+@pytest.mark.parametrize("verb", ["", "demo", "test", "bench", "info", "verilog", "board", "regs"])
 def test_every_verb_has_help(cli, verb):
     result = cli(*([verb] if verb else []), "--help")
     assert result.returncode == 0

@@ -1,0 +1,1 @@
+"""What ties the device to a board: vendor blocks, pins, clocks, constraints, build scripts."""

@@ -1,0 +1,178 @@
+"""The list of crossings is what crosses in the Verilog, no more and no less."""
+
+import dataclasses
+
+import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.cdc import AsyncFFSynchronizer, FFSynchronizer, PulseSynchronizer
+from amaranth.lib.wiring import In, Out
+
+from tailrace_hw.boards.crossings import board_boxes, board_crossings
+from tailrace_hw.boards.files import BOARDS, top_text
+from tailrace_hw.config import Config, VirtioNetConfig
+from tailrace_hw.lib.crossing import Kind, crossings
+from tailrace_hw.lib.fifo import AsyncFifo
+from tailrace_hw.top import Tailrace
+from tailrace_hw.verilog import convert
+from tailrace_sim.clock_domains import differences, read_netlist
+from tailrace_sim.device import device_verilog
+from tailrace_sim.verilog_modules import modules, one_clock_only
+
+#: Of the device: the link state, and for each of two queues a memory, two pointers, three for the
+#: reset; one pulse.
+DEVICE_CROSSINGS = {Kind.LEVEL: 3, Kind.MEMORY: 2, Kind.GRAY: 4, Kind.RESET: 4, Kind.PULSE: 1}
+
+
+def kinds(found) -> dict[Kind, int]:
+    return {kind: sum(entry.kind is kind for entry in found) for kind in Kind}
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_the_list_of_a_board_is_what_crosses(name):
+    board, config = BOARDS[name], Config()
+    listed = board_crossings(board, config)
+    assert kinds(listed) == {**DEVICE_CROSSINGS, Kind.RESET: DEVICE_CROSSINGS[Kind.RESET] + 1}
+    texts = [device_verilog(config).read_text(), top_text(board, config)]
+    netlist = read_netlist(texts, board.top, boxes=board_boxes(board, config))
+    assert len(netlist.edges) >= len(listed)
+    assert not differences(netlist, listed)
+
+
+def test_the_list_of_the_device_is_what_crosses():
+    config = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2))
+    listed = crossings(Tailrace(config)).crossings
+    assert kinds(listed) == DEVICE_CROSSINGS
+    text = device_verilog(config).read_text()
+    (ports,) = (module.inputs for module in modules(text).values() if module.name == "tailrace")
+    clocks = {name: "port0_clk" if name.startswith("port0_") else "clk" for name in ports}
+    del clocks["port0__link"]
+    netlist = read_netlist([text], "tailrace", inputs=clocks)
+    assert not differences(netlist, listed)
+
+
+class Mixed(wiring.Component):
+    """A crossing of each kind, and with ``planted`` one that has no synchroniser."""
+
+    x: In(4)
+    y: Out(1)
+    z: Out(1)
+    p: Out(1)
+    r: Out(1)
+    q: Out(4)
+
+    def __init__(self, planted: bool = False):
+        self._planted = planted
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        count = Signal(4)
+        level = Signal()
+        away = Signal()
+        m.d.fast += [count.eq(count + self.x), level.eq(count == 3)]
+        m.submodules.level = FFSynchronizer(level, self.y, o_domain="slow")
+        m.submodules.pulse = pulse = PulseSynchronizer("fast", "slow")
+        m.submodules.queue = queue = AsyncFifo(4, 8, i_domain="fast", o_domain="slow")
+        m.submodules.reset = AsyncFFSynchronizer(level, self.r, o_domain="slow")
+        m.d.comb += [
+            pulse.i.eq(count == 5), self.p.eq(pulse.o), queue.i.payload.eq(count),
+            queue.i.valid.eq(1), queue.o.ready.eq(1), self.q.eq(queue.o.payload), self.z.eq(away),
+        ]  # fmt: skip
+        m.d.slow += away.eq(level & count[1] if self._planted else self.y)
+        return m
+
+
+def mixed(planted: bool):
+    inputs = {"x": "fast_clk", "fast_rst": "fast_clk", "slow_rst": "slow_clk"}
+    return read_netlist([convert(Mixed(planted), "mixed")], "mixed", inputs=inputs)
+
+
+def test_every_kind_is_found():
+    listed = crossings(Mixed(), {"x": "fast"}).crossings
+    assert {kind for kind, count in kinds(listed).items() if count} == set(Kind)
+    assert {entry.sink for entry in listed} == {"fast", "slow"}
+    assert not differences(mixed(planted=False), listed)
+
+
+def test_an_unsynchronised_crossing_is_noticed():
+    listed = crossings(Mixed(planted=True), {"x": "fast"}).crossings
+    complaints = differences(mixed(planted=True), listed)
+    assert len(complaints) == 2
+    assert all("crosses and is not listed" in line for line in complaints)
+    assert {line.split()[0] for line in complaints} == {"level", "count"}
+    assert all("reaches away" in line or "reaches z" in line for line in complaints)
+
+
+def test_a_crossing_that_is_not_there_is_noticed():
+    listed = crossings(Mixed(), {"x": "fast"}).crossings
+    level = next(entry for entry in listed if entry.name.startswith("level"))
+    moved = dataclasses.replace(level, registers=("pulse/r_toggle",))
+    gone = dataclasses.replace(level, registers=("nowhere/stage7",))
+    complaints = differences(mixed(planted=False), [*listed, moved, gone])
+    assert any("is listed and does not cross" in line for line in complaints)
+    assert any("is not in the Verilog" in line for line in complaints)
+    assert len(complaints) == 2
+
+
+def test_a_reset_as_a_level_is_noticed():
+    """The same registers, but timed in the wrong way."""
+    listed = crossings(Mixed(), {"x": "fast"}).crossings
+    wrong = [
+        dataclasses.replace(entry, kind=Kind.LEVEL) if entry.name.startswith("reset") else entry
+        for entry in listed
+    ]
+    assert len(differences(mixed(planted=False), wrong)) == 4
+
+
+def test_what_is_left_out_has_one_clock():
+    """Soundness of the short cut: a module with two clocks, or with a reset of its own, is kept."""
+    text = """module two (a, b, d, q);
+  input a;
+  input b;
+  always @(posedge a) x <= d;
+  always @(posedge b) q <= x;
+endmodule
+module one (a, d, q);
+  input a;
+  always @(posedge a) q <= d;
+endmodule
+module outer (a, b, d, q);
+  input a;
+  input b;
+  one first (
+    .a(a),
+    .q(q)
+  );
+  one second (
+    .a(b),
+    .q(q)
+  );
+endmodule
+module set (a, r, q);
+  input a;
+  input r;
+  always @(posedge a, posedge r) q <= 1;
+endmodule
+module inner (a, q);
+  input a;
+  wire same;
+  assign same = a;
+  one only (
+    .a(same),
+    .q(q)
+  );
+endmodule
+module foreign (a, q);
+  input a;
+  unknown only (
+    .a(a),
+    .q(q)
+  );
+endmodule
+module none (d, q);
+  input d;
+  assign q = d;
+endmodule
+"""
+    assert one_clock_only(modules(text)) == {"one": "a", "inner": "a"}
