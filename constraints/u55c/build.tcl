@@ -25,7 +25,6 @@ set_property -dict [list \
     CONFIG.AXISTEN_IF_EXT_512_RC_STRADDLE {true} \
     CONFIG.AXISTEN_IF_EXT_512_RC_4TLP_STRADDLE {false} \
     CONFIG.AXISTEN_IF_EXT_512_CQ_STRADDLE {false} \
-    CONFIG.AXISTEN_IF_EXT_512_CC_STRADDLE {false} \
     CONFIG.axisten_if_enable_client_tag {true} \
     CONFIG.extended_tag_field {true} \
     CONFIG.pf0_dev_cap_max_payload {1024_bytes} \

@@ -209,7 +209,6 @@ def pcie_properties(board: Board, config: Config) -> dict[str, str]:
         "AXISTEN_IF_EXT_512_RC_STRADDLE": "true",
         "AXISTEN_IF_EXT_512_RC_4TLP_STRADDLE": "false",
         "AXISTEN_IF_EXT_512_CQ_STRADDLE": "false",
-        "AXISTEN_IF_EXT_512_CC_STRADDLE": "false",
         "axisten_if_enable_client_tag": "true",
         "extended_tag_field": "true",
         "pf0_dev_cap_max_payload": "1024_bytes",
