@@ -66,6 +66,13 @@ def test_the_first_of_a_code_is_kept_and_all_are_counted():
         await access(ctx, dut.bus, CLEAR, 1)
         assert await access(ctx, dut.bus, COUNT) == 0
         assert await access(ctx, dut.bus, WHO) == 0
+        # The other code is untouched.
+        codes = await access(ctx, dut.bus, PENDING) | await access(ctx, dut.bus, PENDING + 4) << 32
+        assert codes == 1 << ErrorCode.MAC_RX_RUNT.value
+        await access(ctx, dut.bus, SELECT, ErrorCode.MAC_RX_RUNT.value)
+        assert await access(ctx, dut.bus, COUNT) == 1
+        assert await access(ctx, dut.bus, INFO) == 5
+        await access(ctx, dut.bus, SELECT, ErrorCode.DMA_UR.value)
         await report(ctx, dut.events[0], ErrorCode.DMA_UR, info=77)
         await ctx.tick().repeat(4)
         assert await access(ctx, dut.bus, COUNT) == 1
@@ -75,6 +82,26 @@ def test_the_first_of_a_code_is_kept_and_all_are_counted():
 
     simulate(dut, testbench)
     assert done
+
+
+def test_a_count_stays_at_its_maximum():
+    dut = ErrorCollector(1)
+    counted = []
+
+    async def testbench(ctx):
+        code = ErrorCode.DMA_UR
+        await access(ctx, dut.bus, SELECT, code.value)
+        await report(ctx, dut.events[0], code)
+        await ctx.tick().repeat(4)
+        # As after four thousand million of them.
+        ctx.set(dut.counts.data[code.value], 0xFFFF_FFFD)
+        for _ in range(4):
+            await report(ctx, dut.events[0], code)
+            await ctx.tick().repeat(4)
+            counted.append(await access(ctx, dut.bus, COUNT))
+
+    simulate(dut, testbench)
+    assert counted == [0xFFFF_FFFE, 0xFFFF_FFFF, 0xFFFF_FFFF, 0xFFFF_FFFF]
 
 
 def test_an_interrupt_for_each_code_that_becomes_pending():

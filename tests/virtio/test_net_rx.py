@@ -102,6 +102,7 @@ class Bench:
         used = [0] * self.pairs
         expected = [[] for _ in range(self.pairs)]
         delivered = Counter()
+        drops = []
         for frame in frames:
             queue = receive_queue(frame, self.pairs)
             chains = self.engine.posted[queue][used[queue] :]
@@ -113,7 +114,9 @@ class Bench:
             kept = sum(len(chain.buffers) for chain in chains[:count])
             crowded = self.engine.keeps is not None and kept > self.engine.keeps
             if capacity < header_frame or crowded:
-                delivered["too_long" if crowded or (chains and not mrg) else "no_buffer"] += 1
+                reason = "too_long" if crowded or (chains and not mrg) else "no_buffer"
+                delivered[reason] += 1
+                drops.append((ErrorCode[f"NET_RX_{reason.upper()}"], queue, len(frame)))
                 continue
             delivered["delivered"] += 1
             delivered["bytes"] += len(frame)
@@ -130,6 +133,8 @@ class Bench:
             completed[queue].append(tuple(rest))
         assert completed == expected
         assert any(expected), "nothing was delivered"
+        codes = (ErrorCode.NET_RX_TOO_LONG, ErrorCode.NET_RX_NO_BUFFER)
+        assert [event for event in self.events if event[0] in codes] == drops
         for name in ("delivered", "bytes", "too_long", "no_buffer"):
             assert self.counts[name] == delivered[name], name
         # A merged frame's completions come together, whatever the other queues do.
@@ -244,15 +249,36 @@ def test_more_chains_than_the_engine_keeps():
     assert bench.counts["delivered"] == 6
 
 
-def test_readable_buffer_in_a_receive_chain():
-    bench = Bench(64, 1)
-    frames = [random_frame(bench.rng, 40, "tcp4") for _ in range(4)]
-    bench.post(0, 2048)
-    bad = bench.post(0, 30, 2048, writable=False)
+@pytest.mark.parametrize("queue", range(3))
+def test_drops_name_their_queue(queue):
+    """One reason after the other, each on every queue."""
+    bench = Bench(64, 3)
+    frames = []
+    while len(frames) < 6:
+        frame = random_frame(bench.rng, 40, "tcp4")
+        if receive_queue(frame, 3) == queue:
+            frames.append(frame)
+    bench.post(queue, 2048)
+    bench.run(frames)
+    bench.expect(frames)
+    assert bench.counts["no_buffer"] == 5
+    assert {event[1] for event in bench.events} == {queue}
+
+
+@pytest.mark.parametrize("queue", range(3))
+def test_readable_buffer_in_a_receive_chain(queue):
+    bench = Bench(64, 3)
+    frames = []
+    while len(frames) < 4:
+        frame = random_frame(bench.rng, 40, "tcp4")
+        if receive_queue(frame, 3) == queue:
+            frames.append(frame)
+    bench.post(queue, 2048)
+    bad = bench.post(queue, 30, 2048, writable=False)
     bench.run(frames)
     assert bench.counts["delivered"] == 1
     assert bench.counts["bad_direction"] == 3
-    assert bench.events == [(ErrorCode.QUEUE_BAD_DIRECTION, 0, bad.buffers[0].address)] * 3
+    assert bench.events == [(ErrorCode.QUEUE_BAD_DIRECTION, queue, bad.buffers[0].address)] * 3
     assert len(bench.engine.completed) == 1
 
 

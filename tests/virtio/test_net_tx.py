@@ -339,6 +339,26 @@ def test_a_reset_in_the_middle_of_traffic_completes_everything():
     assert all(frame in remaining for frame in bench.frames), "changed or out of order"
 
 
+def test_what_is_bad_and_flushed_is_counted_once():
+    """Bad frames on their way when a reset begins: every chain has one reason."""
+    bench = Bench(64, stall=0.1)
+    rng = bench.rng
+    faults = set()
+    for index in range(80):
+        bad = index % 2
+        chain = bench.post(
+            0,
+            bytes(Header(gso_type=bad)) + rng.randbytes(rng.randint(14, 150)),
+            writable=rng.random() < 0.1,
+        )
+        if rng.random() < 0.2:
+            faults.add(rng.choice(chain.buffers).address)
+    bench.host.faults = frozenset(faults)
+    bench.run(flips=[rng.randint(10, 60) for _ in range(24)])
+    assert all(bench.counts[reason] for reason in REASONS), bench.counts
+    assert bench.settled() == 80
+
+
 def test_flush_takes_nothing():
     bench = Bench(64)
     bench.post(0, bytes(Header()) + bytes(60))

@@ -98,6 +98,31 @@ def test_byte_strobes(size):
     Bench().run(body)
 
 
+@pytest.mark.parametrize("enabled", [False, True])
+@pytest.mark.parametrize("name", ["queue_enable", "queue_reset", "queue_size", "device_status"])
+def test_a_register_is_not_written_by_its_neighbour(name, enabled):
+    """The bytes of its dword that are another register's, with ones on its own byte lanes."""
+    register = MAP[name]
+    size, at = register.width // 8, register.address % 4
+    own = ((1 << size) - 1) << at
+
+    async def body(b):
+        await b.start([Feature.RING_RESET], queues=[0, 1] if enabled else [1])
+        await b.write("queue_select", 0)
+        before = await b.read(name)
+        for strobe in range(16):
+            if not strobe & own:
+                (answer,) = await b.access(register.address - at, 1, 0xFFFF_FFFF, strobe)
+                assert not answer.error
+                await b.tick(30)
+                assert await b.read(name) == before, f"strobe {strobe:#x}"
+        await b.write("queue_select", 0)
+        assert await b.read("queue_enable") == enabled
+        assert len(b.rx.enabled) == enabled
+
+    Bench().run(body)
+
+
 @pytest.mark.parametrize(
     ("features", "accepted"),
     [

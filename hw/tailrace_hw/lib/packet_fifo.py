@@ -16,7 +16,7 @@ class PacketFifo(wiring.Component):
     A packet is offered only once it is complete: 2 cycles from its last beat taken to its first
     beat offered when the queue is empty, then one beat a cycle without a gap. Order kept.
 
-    A packet is lost whole, and its room given back at once, when
+    A packet is lost whole, and its room given back with its last beat, when
 
     * ``drop`` is set with its last beat: ``dropped`` pulses;
     * it finds the queue full (or is longer than ``depth``): ``overflowed`` pulses at its end.
@@ -109,7 +109,7 @@ class PacketFifo(wiring.Component):
                 with m.Else():
                     m.d.sync += [written.eq(next_written), committed.eq(next_written)]
             with m.Elif(losing | full):
-                m.d.sync += [losing.eq(1), written.eq(committed)]
+                m.d.sync += losing.eq(1)
             with m.Else():
                 m.d.sync += written.eq(next_written)
 

@@ -48,6 +48,8 @@ class ErrorCollector(wiring.Component):
     def __init__(self, sources: int):
         self.sources = sources
         self._map = regs.load("mgmt/errors.rdl")
+        #: Events of each code; what it holds of codes that are not pending means nothing.
+        self.counts = memory.Memory(shape=32, depth=CODES, init=[])
         super().__init__(
             {
                 "events": In(stream.Signature(ErrorEvent)).array(sources),
@@ -61,7 +63,7 @@ class ErrorCollector(wiring.Component):
         m = Module()
         m.submodules.bank = bank = CsrBank(self._map, address_width=6)
         wiring.connect(m, wiring.flipped(self.bus), bank.bus)
-        m.submodules.counts = counts = memory.Memory(shape=32, depth=CODES, init=[])
+        counts = m.submodules.counts = self.counts
         m.submodules.firsts = firsts = memory.Memory(shape=_First, depth=CODES, init=[])
         count_read, count_write = counts.read_port(domain="comb"), counts.write_port()
         shown_count = counts.read_port(domain="comb")
