@@ -72,6 +72,52 @@ def test_a_port_that_differs_is_noticed(port, wrong, tmp_path):
     assert name.removeprefix("rx_axis_") in lint(board, changed, tmp_path)
 
 
+def wiring(board) -> dict[str, dict[str, str]]:
+    """By instance's module and port: the wire on it."""
+    top = modules(top_text(board, Config()))[board.top]
+    return {
+        module: {port: top.resolve(wire) for port, wire in connections.items()}
+        for module, connections in top.instances
+    }
+
+
+def unlike(board, wires) -> list[str]:
+    """Ports of the device that are not joined to the block's port of the same meaning.
+
+    Streams have equal widths, so that a linter does not see two of them exchanged.
+    """
+    pcie, device = wires[f"{board.pcie_ip}_0"], wires["tailrace"]
+    mac = wires["cmac_usplus_0"]
+    pairs = {}
+    for stream, prefix in (("rq", "s_axis"), ("rc", "m_axis"), ("cq", "m_axis"), ("cc", "s_axis")):
+        for member in ("tdata", "tkeep", "tlast", "tvalid", "tuser", "tready"):
+            pairs[f"pcie__{stream}__{member}"] = pcie[f"{prefix}_{stream}_{member}"]
+    for port in device:
+        if port.startswith("pcie__") and port not in pairs:
+            pairs[port] = pcie[port.removeprefix("pcie__").replace("__", "_")]
+    for member in ("tdata", "tkeep", "tlast", "tvalid", "tuser"):
+        pairs[f"port0__rx__{member}"] = mac[f"rx_axis_{member}"]
+    pairs |= {"clk": pcie["user_clk"], "port0_clk": mac["gt_txusrclk2"]}
+    wrong = []
+    for port, wire in pairs.items():
+        # Of four copies of tready one is used.
+        if device[port] not in (wire, f"{wire}[0]"):
+            wrong.append(port)
+    assert len(pairs) > 50
+    return wrong
+
+
+def test_every_port_of_the_device_meets_its_own(board):
+    wires = wiring(board)
+    assert not unlike(board, wires)
+    assert wires["cmac_usplus_0"]["rx_clk"] == wires["tailrace"]["port0_clk"]
+    device = wires["tailrace"]
+    device["pcie__rc__tdata"], device["pcie__cq__tdata"] = (
+        device["pcie__cq__tdata"], device["pcie__rc__tdata"],
+    )  # fmt: skip
+    assert unlike(board, wires) == ["pcie__rc__tdata", "pcie__cq__tdata"]
+
+
 def test_the_hierarchy_is_complete(board, tmp_path):
     (tmp_path / "all.v").write_text(stubs(board) + top_text(board, Config()))
     yosys([f"read_verilog {tmp_path / 'all.v'}", f"hierarchy -check -top {board.top}"])
