@@ -6,6 +6,7 @@ run. Here Yosys turns processes into expressions and registers first, natively (
 process of its own because Yosys keeps global state and writes to the terminal.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,9 @@ _PASSES = (
     f"attrmap -modattr {_ATTRIBUTES}",
     "write_verilog -norename {target}",
 )
+#: Names of array elements, as Amaranth shows them beside the whole array.
+_ELEMENT = re.compile(r"(?<= )\\\S*\[\d+\]\S*")
+_INDEX = re.compile(r"\[(\d+)\]")
 _RUNNER = """
 import sys
 from pyosys import libyosys
@@ -79,6 +83,15 @@ def prepare(component: wiring.Component, name: str) -> Design:
     return Fragment.get(component, None).prepare(ports=ports, hierarchy=(name,))
 
 
+def _without_brackets(text: str) -> str:
+    """RTLIL in which element 3 of ``x`` is called ``x.3``.
+
+    As ``x[3]`` it is taken for a bit of ``x`` by tools that write netlists of bits. Yosys's ABC9
+    flow is one: it stops at two wires of one name (YosysHQ/yosys issue 4349).
+    """
+    return _ELEMENT.sub(lambda name: _INDEX.sub(r".\1", name[0]), text)
+
+
 def convert(component: wiring.Component, name: str) -> str:
     """Verilog of a component, the same text for the same gateware.
 
@@ -95,7 +108,8 @@ def convert(component: wiring.Component, name: str) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         source, target = Path(scratch, "top.il"), Path(scratch, "top.v")
         design = prepare(component, name)
-        source.write_text(rtlil.convert_fragment(design, name=name, emit_src=False)[0])
+        text, _ = rtlil.convert_fragment(design, name=name, emit_src=False)
+        source.write_text(_without_brackets(text))
         commands = [command.format(source=source, target=target) for command in _PASSES]
         yosys(commands)
         if not target.exists():

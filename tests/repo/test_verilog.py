@@ -1,13 +1,18 @@
 """The emitted Verilog: the same every time, and clean under -Wall but for the waivers."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
 
 from tailrace_hw import emit
 from tailrace_hw.config import Config, VirtioNetConfig
+from tailrace_hw.verilog import convert
 from tailrace_sim.build import toolchain_env
 from tailrace_sim.device import device_verilog
 
@@ -31,6 +36,27 @@ def test_the_text_does_not_depend_on_the_run():
     }  # fmt: skip
     assert len(digests) == 1
     assert len(digests.pop().strip()) == 64
+
+
+class Elements(wiring.Component):
+    """An array whose elements Amaranth shows as signals of their own."""
+
+    i: In(4)
+    o: Out(4)
+
+    def elaborate(self, platform):
+        m = Module()
+        bits = Signal(data.ArrayLayout(1, 4))
+        m.d.sync += bits.eq(self.i)
+        m.d.comb += self.o.eq(Cat(bits[3], bits[2], bits[1], bits[0]))
+        return m
+
+
+def test_no_name_is_taken_for_a_bit():
+    """Yosys's ABC9 flow stops at a wire ``bits[0]`` beside a vector ``bits``."""
+    text = convert(Elements(), "elements")
+    assert "\\bits.0 " in text
+    assert not re.findall(r"\\\S*\[\d+\]\S* ", text)
 
 
 def lint(text: str, folder, waivers: bool = True) -> str:
