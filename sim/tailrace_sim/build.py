@@ -24,7 +24,16 @@ from cocotb_tools.runner import Verilator
 
 from tailrace_hw.verilog import TOOLS, VerilogError, convert
 
-__all__ = ["BuildError", "Model", "build", "build_root", "emit", "repository", "toolchain_env"]
+__all__ = [
+    "BuildError",
+    "Model",
+    "build",
+    "build_root",
+    "emit",
+    "locked",
+    "repository",
+    "toolchain_env",
+]
 
 #: Optimisation that pays: see docs/architecture.md, "From Amaranth to a running model".
 BUILD_FLAGS = [
@@ -64,7 +73,7 @@ def build_root() -> Path:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """One builder at a time for a cache entry, also across pytest-xdist workers."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with open(directory.with_suffix(".lock"), "w") as lock:
@@ -105,7 +114,7 @@ def emit(make: Callable[[], wiring.Component], name: str, key: object, sources: 
     digest = hashlib.sha256(f"{_gateware_hash()}{name}{key!r}{sources}".encode()).hexdigest()[:20]
     directory = build_root() / "verilog" / f"{name}-{digest}"
     path = directory / f"{name}.v"
-    with _locked(directory):
+    with locked(directory):
         if not path.exists():
             try:
                 text = convert(make(), name)
@@ -189,7 +198,7 @@ def build(sources: Path | list[Path], top: str, *, waves: bool = False) -> Model
         digest.update(path.read_bytes())
     directory = build_root() / "model" / f"{top}-{digest.hexdigest()[:20]}"
     done = directory / "done"
-    with _locked(directory):
+    with locked(directory):
         if not done.exists():
             if directory.exists():
                 shutil.rmtree(directory)

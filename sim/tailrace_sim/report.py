@@ -56,6 +56,15 @@ class Report:
         )
         self._parts.append(f"<h2>{html.escape(heading)}</h2><table>{cells}</table>")
 
+    def grid(self, heading: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Add a table of as many columns as there are heads."""
+        lines = [("th", head), *(("td", row) for row in rows)]
+        cells = "".join(
+            "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
+            for tag, row in lines
+        )
+        self._parts.append(f"<h2>{html.escape(heading)}</h2><table>{cells}</table>")
+
     def figure(self, heading: str, figure: Figure, note: str = "") -> None:
         """Add a picture."""
         buffer = io.StringIO()

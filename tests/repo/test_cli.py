@@ -78,6 +78,8 @@ def tailrace(*arguments: str, **environment: str) -> subprocess.CompletedProcess
         (["board", "u250", "--config", str(DATA / "narrow_pcie.toml")], "needs pcie.width = 512"),
         (["test", "nosuchblock"], "no test path or block nosuchblock; blocks are"),
         (["bench", "nosuchbench"], "no benchmark nosuchbench; there are"),
+        (["synth", "nosuchblock"], "no block nosuchblock; there are"),
+        (["synth", "--family", "none"], "no family none; there are xcup, ecp5"),
     ],
     ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else None,
 )
@@ -156,7 +158,9 @@ def test_a_missing_compiler_is_named(tmp_path):
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("verb", ["", "demo", "test", "bench", "info", "verilog", "board", "regs"])
+@pytest.mark.parametrize(
+    "verb", ["", "demo", "test", "bench", "info", "verilog", "synth", "board", "regs"]
+)
 def test_every_verb_has_help(cli, verb):
     result = cli(*([verb] if verb else []), "--help")
     assert result.returncode == 0

@@ -19,7 +19,7 @@ __all__ = ["main"]
 _ClickException = cast(type[Exception], typer.BadParameter.__mro__[2])
 
 #: Order in ``--help``: the main job first.
-_ORDER = ["demo", "test", "bench", "info", "verilog", "board", "regs"]
+_ORDER = ["demo", "test", "bench", "info", "verilog", "synth", "board", "regs"]
 
 
 def _rank(entry: EntryPoint) -> tuple[int, str]:

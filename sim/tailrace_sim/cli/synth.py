@@ -1,0 +1,167 @@
+"""``./tailrace synth``: LUTs, RAMs, depth and MHz of our blocks, and of anybody's Verilog."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from tailrace.cli.errors import UserError
+from tailrace_hw.config import Config
+from tailrace_hw.verilog import VerilogError
+from tailrace_sim.build import BuildError
+from tailrace_sim.cli.generate import ConfigOption, WidthOption, load_config
+from tailrace_sim.synth import record, table
+from tailrace_sim.synth.blocks import BLOCKS, names, open_block
+from tailrace_sim.synth.flow import Figures, Subject, measure
+from tailrace_sim.synth.flow import Progress as Report
+from tailrace_sim.synth.front import flat
+from tailrace_sim.synth.mapping import FAMILIES
+from tailrace_sim.synth.pnr import place_all
+from tailrace_sim.synth.third_party import read_third_party
+from tailrace_sim.synth.yosys import SynthError
+
+__all__ = ["synth"]
+
+
+@contextlib.contextmanager
+def _progress(console: Console) -> Iterator[Report]:
+    """A bar for each thing that is being done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn())  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=of)
+            bars.update(tasks[what], completed=done, total=of)
+
+        yield report
+
+
+def _check(blocks: list[str], family: str, pnr: bool) -> None:
+    unknown = [name for name in blocks if name not in BLOCKS]
+    if unknown:
+        raise UserError(f"no block {unknown[0]}; there are {names()}")
+    if family not in FAMILIES:
+        raise UserError(f"no family {family}; there are {', '.join(FAMILIES)}")
+    if pnr and family != "ecp5":
+        raise UserError("--pnr needs --family ecp5: no open tool places UltraScale+")
+
+
+def _ours(blocks: list[str], config: Config, flatten: bool, report: Report) -> list[Subject]:
+    subjects = []
+    for index, name in enumerate(blocks):
+        report("elaborating", index, len(blocks))
+        design, module = open_block(BLOCKS[name], config, flatten=flatten)
+        subjects.append(Subject(name, design, module))
+    report("elaborating", len(blocks), len(blocks))
+    return subjects
+
+
+def _theirs(files: list[Path], top: str | None, params: list[str], flatten: bool) -> Subject:
+    if top is None:
+        raise UserError("--verilog needs --top, the module to measure")
+    wrong = [entry for entry in params if "=" not in entry]
+    if wrong:
+        raise UserError(f"--param must be NAME=VALUE, not {wrong[0]}")
+    parameters = dict(entry.split("=", 1) for entry in params)
+    design, module = read_third_party(files, top, parameters)
+    return Subject(top, flat(design, module) if flatten else design, module)
+
+
+def _write(
+    figures: list[Figures], json_file: Path, html_file: Path, title: str
+) -> None:  # fmt: skip
+    try:
+        for path in (json_file, html_file):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps([entry.entry() for entry in figures], indent=1) + "\n")
+        table.write_html(html_file, figures, title)
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}") from error
+
+
+def synth(
+    blocks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[BLOCK]...", help="Default: all, and top. With --verilog: more files."
+        ),
+    ] = None,
+    family: Annotated[str, typer.Option("--family", help="xcup (UltraScale+) or ecp5.")] = "xcup",
+    width: WidthOption = None,
+    config: ConfigOption = None,
+    pnr: Annotated[
+        bool, typer.Option("--pnr", help="Place and route as well (ecp5): clock, three seeds.")
+    ] = False,
+    flatten: Annotated[
+        bool, typer.Option("--flatten", help="Dissolve a block's parts before it is mapped.")
+    ] = False,
+    verilog: Annotated[
+        list[Path] | None, typer.Option("--verilog", metavar="FILE...", help="Measure this.")
+    ] = None,
+    top: Annotated[
+        str | None, typer.Option("--top", metavar="NAME", help="Its top module.")
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", metavar="K=V", help="A parameter of it.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="BLOCK", help="Our block beside it.")
+    ] = None,
+    json_file: Annotated[
+        Path, typer.Option("--json", metavar="FILE", help="Where the figures go.")
+    ] = Path("out/synth/synth.json"),
+    html_file: Annotated[
+        Path, typer.Option("--report", metavar="FILE", help="Where the pictures go.")
+    ] = Path("out/synth/report.html"),
+    keep: Annotated[
+        bool, typer.Option("--record", help="Put the figures into docs/area.md.")
+    ] = False,
+) -> None:
+    """Measure area, logic depth and clock of blocks, or of Verilog that you bring."""
+    console = Console()
+    settings = load_config(config, width)
+    foreign = verilog is not None
+    ours = ([against] if against else []) if foreign else blocks or list(BLOCKS)
+    _check(ours, family, pnr)
+    if not foreign and (top or param or against):
+        raise UserError("--top, --param and --against go with --verilog")
+    if keep and (foreign or flatten or config):
+        raise UserError("--record goes with blocks of the default configuration only")
+    try:
+        with _progress(Console(stderr=True)) as report:
+            subjects = []
+            if verilog is not None:
+                files = [*verilog, *(Path(name) for name in blocks or [])]
+                subjects.append(_theirs(files, top, param or [], flatten))
+            subjects += _ours(ours, settings, flatten, report)
+            figures = measure(subjects, FAMILIES[family], settings.width, report)
+            if pnr:
+                figures = place_all(figures, subjects, report)
+    except (SynthError, BuildError, VerilogError) as error:
+        raise UserError(str(error)) from error
+    title = f"{FAMILIES[family].title}, width {settings.width}"
+    table.show(console, figures, title)
+    if foreign and against:
+        table.compare(console, figures[0], figures[1])
+    _write(figures, json_file, html_file, title)
+    console.print(f"{json_file}, {html_file}")
+    if keep:
+        path, page = record.files()
+        rows = record.store(figures, path)
+        page.write_text(record.page(record.load(path)[0], rows))
+        console.print(f"{path}, {page}")

@@ -1,0 +1,96 @@
+"""``./tailrace synth`` as a user calls it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tailrace.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "tests" / "data" / "verilog"
+SMALL = str(DATA / "small.v")
+
+
+class Outcome(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def synth(monkeypatch, capsys, tmp_path):
+    """The command in this process, its files in a folder of the test's own."""
+
+    def call(*arguments: str) -> Outcome:
+        files = ["--json", str(tmp_path / "a.json"), "--report", str(tmp_path / "a.html")]
+        monkeypatch.setattr(sys, "argv", ["tailrace", "synth", *files, *arguments])
+        monkeypatch.setenv("COLUMNS", "160")
+        monkeypatch.chdir(ROOT)
+        with pytest.raises(SystemExit) as status:
+            main()
+        code = status.value.code
+        return Outcome(code if isinstance(code, int) else 1, *capsys.readouterr())
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nosuchblock"], "no block nosuchblock; there are pcie, dma_read"),
+        (["--family", "ice40"], "no family ice40; there are xcup, ecp5"),
+        (["skid_stage", "--pnr"], "--pnr needs --family ecp5"),
+        (["--verilog", SMALL], "--verilog needs --top"),
+        (["--verilog", SMALL, "--top", "adder", "--param", "WIDTH"], "must be NAME=VALUE"),
+        (["--verilog", SMALL, "--top", "adder", "--param", "NONE=3"], "NONE"),
+        (["--verilog", SMALL, "--top", "adder", "--against", "nothing"], "no block nothing"),
+        (["--verilog", SMALL, "--top", "no_ports"], "no ports"),
+        (["--verilog", SMALL, "--top", "wire_only"], "maps to 0 cells"),
+        (["--verilog", str(DATA / "broken.v"), "--top", "broken"], "syntax error"),
+        (["--verilog", "none.v", "--top", "x"], "none.v does not exist"),
+        (["--top", "adder"], "go with --verilog"),
+        (["skid_stage", "--flatten", "--record"], "--record goes with"),
+        (["--width", "77"], "width must be one of"),
+    ],
+    ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else None,
+)
+def test_what_is_wrong_is_said_in_one_line(synth, arguments, words):
+    result = synth(*arguments)
+    assert result.returncode != 0
+    assert words in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("tailrace: ")]
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_a_block_and_somebody_elses_verilog(synth, tmp_path):
+    result = synth("--verilog", SMALL, "--top", "adder", "--param", "WIDTH=8",
+                   "--against", "event_arbiter")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "event_arbiter (ours)" in result.stdout
+    assert "ours / theirs" in result.stdout
+    theirs, ours = json.loads((tmp_path / "a.json").read_text())
+    assert (theirs["name"], theirs["lut"], theirs["ff"], theirs["carry"]) == ("adder", 8, 24, 2)
+    assert ours["name"] == "event_arbiter"
+    for member in ("family", "width", "lutram", "bram", "uram", "dsp", "depth", "fmax_mhz", "path"):
+        assert member in ours
+    page = (tmp_path / "a.html").read_text()
+    assert "event_arbiter" in page
+    assert "Longest paths" in page
+
+
+def test_more_files_stand_behind_the_first(synth, tmp_path):
+    (tmp_path / "part.v").write_text("module missing_part(input a, output b);\n"
+                                     "assign b = ~a;\nendmodule\n")  # fmt: skip
+    result = synth("--verilog", SMALL, str(tmp_path / "part.v"), "--top", "orphan")
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "a.json").read_text())[0]["lut"] == 1
+
+
+def test_memories_without_a_ram_are_said(synth):
+    result = synth("--verilog", SMALL, "--top", "two_writers")
+    assert result.returncode == 0, result.stderr
+    assert "1 memories without a RAM: slots (16 x 8: registers)" in result.stdout
