@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tailrace.cli.errors import UserError
-from tailrace_sim.build import Model, _environment, _locked, _Runner, build_root, toolchain_env
+from tailrace_sim.build import Model, _environment, _Runner, build_root, locked, toolchain_env
 
 __all__ = ["Result", "SimulationError", "own_run", "parameters", "pick_seed", "run", "seed"]
 
@@ -129,7 +129,7 @@ def run(
         _SEED: str(seed),
     }
     runner = _Runner()
-    busy = _locked(directory)
+    busy = locked(directory)
     with busy, _environment(environment), _importable(python_path or []):
         results.unlink(missing_ok=True)
         try:
