@@ -51,8 +51,8 @@ def _network(frame: bytes):
 
 def _transport(ip, packet: bytes, header: int):
     """Protocol number and bytes of an unfragmented TCP or UDP, or None."""
-    protocol = ip.proto if IP in ip else ip.nh
-    if IP in ip and (ip.flags.MF or ip.frag):
+    protocol = ip.proto if isinstance(ip, IP) else ip.nh
+    if isinstance(ip, IP) and (ip.flags.MF or ip.frag):
         return None
     data = packet[header:]
     least = {6: 20, 17: 8}.get(protocol)
@@ -67,14 +67,14 @@ def receive_verdict(frame: bytes) -> bool:
         return False
     ip, packet, header = network
     protocol, data = transport
-    if IP in ip and checksum(packet[:header]):
+    if isinstance(ip, IP) and checksum(packet[:header]):
         return False
     if protocol == 17:
         udp = UDP(data)
         if udp.chksum == 0 or udp.len != len(data):
             return False
-    size = 8 if IP in ip else 32
-    start = 12 if IP in ip else 8
+    size = 8 if isinstance(ip, IP) else 32
+    start = 12 if isinstance(ip, IP) else 8
     pseudo = packet[start : start + size] + len(data).to_bytes(4, "big")
     pseudo += protocol.to_bytes(4, "big")
     return checksum(pseudo + data) == 0
@@ -96,7 +96,7 @@ def receive_hash(frame: bytes) -> int:
     if not network:
         return 0
     ip, packet, header = network
-    data = packet[12:20] if IP in ip else packet[8:40]
+    data = packet[12:20] if isinstance(ip, IP) else packet[8:40]
     transport = _transport(ip, packet, header)
     if transport:
         protocol, segment = transport
