@@ -11,7 +11,7 @@ from amaranth.hdl import Assert, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from tailrace_hw.lib import fifo, stage
+from tailrace_hw.lib import fall_through, fifo, stage
 from tailrace_sim.formal import holds, mutant, prove
 
 pytestmark = pytest.mark.formal
@@ -28,6 +28,7 @@ class QueueProof(wiring.Component):
     capacity : items it may hold
     latency : cycles until an item must be offered, whether or not the reader is ready
     room : items it must take without any leaving
+    through : whether an item must be offered in the cycle in which it enters an empty queue
     """
 
     i_valid: In(1)
@@ -35,12 +36,13 @@ class QueueProof(wiring.Component):
     o_ready: In(1)
     pick: In(1)
 
-    def __init__(self, dut, capacity: int, latency: int, room: int):
+    def __init__(self, dut, capacity: int, latency: int, room: int, through: bool = False):
         super().__init__()
         self._dut = dut
         self._capacity = capacity
         self._latency = latency
         self._room = room
+        self._through = through
 
     def elaborate(self, platform):
         m = Module()
@@ -55,10 +57,13 @@ class QueueProof(wiring.Component):
             put.eq(dut.i.valid & dut.i.ready),
             get.eq(dut.o.valid & dut.o.ready),
             Assert(held <= self._capacity),
-            Assert(~dut.o.valid | (held != 0)),
             Assert(dut.i.ready | (held >= self._room)),
         ]
         m.d.sync += held.eq(held + put - get)
+        with m.If(held == 0):
+            # An item that passes an empty queue is none of those that _watch can pick.
+            m.d.comb += Assert(dut.o.valid == (put if self._through else 0))
+            m.d.comb += Assert(~dut.o.valid | (dut.o.payload == dut.i.payload))
         self._watch(m, put, get, held)
         self._hold(m)
         self._progress(m, held)
@@ -69,7 +74,8 @@ class QueueProof(wiring.Component):
         watching = Signal()
         ahead = Signal.like(held)
         item = Signal(BITS)
-        with m.If(put & self.pick & ~watching):
+        stays = ~get | (held != 0)
+        with m.If(put & stays & self.pick & ~watching):
             m.d.sync += [watching.eq(1), ahead.eq(held - get), item.eq(dut.i.payload)]
         with m.Elif(watching & get):
             m.d.sync += [ahead.eq(ahead - 1), watching.eq(ahead != 0)]
@@ -93,13 +99,14 @@ class QueueProof(wiring.Component):
         m.d.comb += Assert(idle < self._latency)
 
 
-#: name: (module, component from module, capacity, latency, room)
+#: name: (module, component from module, capacity, latency, room, whether items pass at once)
 QUEUES = {
     "register": (stage, lambda lib: lib.RegisterStage(BITS), 1, 1, 1),
     "skid": (stage, lambda lib: lib.SkidStage(BITS), 2, 1, 2),
     "fifo-of-2": (fifo, lambda lib: lib.SyncFifo(BITS, 2), 2, 2, 2),
     "fifo-of-3": (fifo, lambda lib: lib.SyncFifo(BITS, 3), 3, 2, 3),
     "fifo-of-4": (fifo, lambda lib: lib.SyncFifo(BITS, 4), 4, 2, 4),
+    "fall-through": (fall_through, lambda lib: lib.FallThroughFifo(BITS, 2), 3, 2, 2, True),
 }
 
 
@@ -119,6 +126,8 @@ FAULTS = {
     "fifo-loses-output": ("fifo-of-3", "& (~self.o.valid | self.o.ready)),\n            write.addr",
                           "),\n            write.addr"),
     "fifo-sticks": ("fifo-of-3", "(stored != 0) &", "(stored > 1) &"),
+    "fall-through-overtakes": ("fall-through", "empty.eq(queue.level == 0)", "empty.eq(1)"),
+    "fall-through-forgets": ("fall-through", "held_valid.eq(1)]", "held_valid.eq(0)]"),
 }  # fmt: skip
 
 

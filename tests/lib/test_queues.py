@@ -3,6 +3,7 @@
 import pytest
 from amaranth.hdl import ClockDomain
 
+from tailrace_hw.lib.fall_through import FallThroughFifo
 from tailrace_hw.lib.fifo import AsyncFifo, SyncFifo
 from tailrace_hw.lib.packet import beat_layout
 from tailrace_hw.lib.stage import RegisterStage, SkidStage
@@ -16,6 +17,7 @@ QUEUES = {
     "fifo of 2": (lambda shape: SyncFifo(shape, 2), 2, 1.5),
     "fifo of 3": (lambda shape: SyncFifo(shape, 3), 2, 1),
     "fifo of 16": (lambda shape: SyncFifo(shape, 16), 2, 1),
+    "fall-through": (lambda shape: FallThroughFifo(shape, 4), 0, 1),
 }
 
 
@@ -53,6 +55,26 @@ def test_fifo_holds_exactly_its_depth():
         await ctx.tick().repeat(5)
         assert ctx.get(dut.level) == 0
         assert not ctx.get(dut.o.valid)
+
+    simulate(dut, bench)
+
+
+def test_an_item_passes_an_empty_queue_at_once():
+    dut = FallThroughFifo(8, 2)
+
+    async def bench(ctx):
+        for ready in (1, 0):
+            ctx.set(dut.o.ready, ready)
+            ctx.set(dut.i.valid, 1)
+            ctx.set(dut.i.payload, 0x40 + ready)
+            assert ctx.get(dut.i.ready)
+            assert ctx.get(dut.o.valid)
+            assert ctx.get(dut.o.payload) == 0x40 + ready
+            await ctx.tick()
+            ctx.set(dut.i.valid, 0)
+            ctx.set(dut.i.payload, 0)
+            assert ctx.get(dut.o.valid) == (not ready)
+        assert ctx.get(dut.o.payload) == 0x40
 
     simulate(dut, bench)
 

@@ -68,6 +68,7 @@ class DmaTop(wiring.Component):
             pcie.cfg_ext.read_data_valid.eq(1),
             pcie.cfg_config_space_enable.eq(1),
             read.extended_tags.eq(self.extended_tags),
+            requester.write_follows.eq(write.rq_follows),
             write.seq_num_valid[0].eq(pcie.pcie_rq_seq_num_vld0),
             write.seq_num[0].eq(pcie.pcie_rq_seq_num0),
             write.seq_num_valid[1].eq(pcie.pcie_rq_seq_num_vld1),

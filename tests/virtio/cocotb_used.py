@@ -173,9 +173,9 @@ async def latency(dut):
         write = bench.writes.first_request - begin
         interrupt = bench.first_interrupt - begin
         cocotb.log.info(f"packed {packed}: write after {write}, interrupt after {interrupt}")
-        assert write <= 18
+        assert write <= 16
         # With the agents' own cycles (8, in a split ring 9).
-        assert interrupt <= 38
+        assert interrupt <= 35
         await bench.drain()
 
 

@@ -5,8 +5,14 @@ from collections import Counter
 import pytest
 
 from tailrace_hw.virtio.net_rx_analyse import RxAnalyse
-from tailrace_sim.models.net_offload import receive_queue, receive_verdict, toeplitz
+from tailrace_sim.models.net_offload import (
+    receive_hash,
+    receive_queue,
+    receive_verdict,
+    toeplitz,
+)
 from tailrace_sim.net_frames import KINDS, random_frame
+from tailrace_sim.net_unit import Clock
 from tailrace_sim.streams import to_beats
 from tailrace_sim.unit import seeded, simulate
 
@@ -30,10 +36,18 @@ def test_the_model_agrees_with_the_published_hashes(row):
     assert toeplitz(bytes.fromhex("".join(row[:3]))) == row[3]
 
 
+def test_the_model_hashes_a_tunnel_by_its_outer_addresses():
+    inner = bytes.fromhex("450000140000000040000000") + bytes(range(8))
+    outer = bytes.fromhex("60000000 0014 04 40") + bytes(range(100, 132))
+    frame = bytes(12) + b"\x86\xdd" + outer + inner
+    assert receive_hash(frame) == toeplitz(outer[8:40])
+
+
 def analyse(width, frames, lost, gap):
-    """Descriptions of the frames, and cycles from each last beat to its description."""
+    """Length, verdict and queue of the frames; their times after each last beat are asserted."""
     dut = RxAnalyse(width)
-    seen = []
+    clock = Clock()
+    ends, described, judged = [], [], []
 
     async def source(ctx):
         ctx.set(dut.active_pairs, PAIRS)
@@ -45,22 +59,34 @@ def analyse(width, frames, lost, gap):
                     ctx.set(dut.lost, 0)
                 ctx.set(dut.valid, 1)
                 ctx.set(dut.beat, beat)
+                if beat["last"] and not is_lost:
+                    ends.append(clock.cycle)
                 await ctx.tick()
                 # A frame's loss is known the cycle after its last beat.
                 ctx.set(dut.lost, int(is_lost and beat["last"]))
         ctx.set(dut.valid, 0)
         await ctx.tick()
         ctx.set(dut.lost, 0)
-        await ctx.tick().repeat(dut.latency)
+        await ctx.tick().repeat(dut.verdict_latency)
 
     async def sink(ctx):
         while True:
-            _, _, valid, info = await ctx.tick().sample(dut.o.valid, dut.o.payload)
+            now = clock.cycle
+            _, _, valid, info, verdict_valid, verdict = await ctx.tick().sample(
+                dut.o.valid, dut.o.payload, dut.verdict.valid, dut.verdict.payload
+            )
             if valid:
-                seen.append((info.length, bool(info.valid_csum), info.queue))
+                described.append((info.length, info.queue))
+                assert now - ends[len(described) - 1] == dut.description_latency
+            if verdict_valid:
+                judged.append(bool(verdict))
+                assert now - ends[len(judged) - 1] == dut.verdict_latency
 
-    simulate(dut, source, background=[sink])
-    return seen
+    simulate(dut, source, background=[sink, clock.run])
+    return [
+        (length, verdict, queue)
+        for (length, queue), verdict in zip(described, judged, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("width", [64, 512])

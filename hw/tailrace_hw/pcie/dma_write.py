@@ -55,6 +55,8 @@ class DmaWriteEngine(wiring.Component):
     functions : In(FunctionState) of each function
     rq : Out(stream of rq_chunk_layout(width))
         To :class:`Requester`; the chunks of a TLP come without a gap.
+    rq_follows : Out(1)
+        While a chunk is on ``rq``: another one is in the cycle after it is taken.
     seq_num_valid, seq_num : In(1), In(6), two of each
         ``pcie_rq_seq_num_vld0``, ``pcie_rq_seq_num0`` and those of number 1.
     errors : Out(stream of ErrorEvent)
@@ -75,6 +77,7 @@ class DmaWriteEngine(wiring.Component):
                 "clients": In(DmaWritePort(width)).array(clients),
                 "functions": In(FunctionState).array(functions),
                 "rq": Out(stream.Signature(rq_chunk_layout(width))),
+                "rq_follows": Out(1),
                 "seq_num_valid": In(1).array(2),
                 "seq_num": In(SEQ_NUM_WIDTH).array(2),
                 "errors": Out(stream.Signature(ErrorEvent)),
@@ -216,6 +219,7 @@ class DmaWriteEngine(wiring.Component):
         # Moving down by n is moving up by 16 - n and dropping a unit; by 0, dropping nothing.
         chunk = Mux(coarse.turn[:4] == 0, fine[: self.width], fine[unit:])
         out = self.rq.payload
+        m.d.comb += self.rq_follows.eq(coarse.valid)
         with m.If(advance):
             m.d.sync += [
                 coarse.eq(step),

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from tailrace_hw.errors import ErrorEvent, ErrorSource
+from tailrace_hw.lib.fall_through import FallThroughFifo
 from tailrace_hw.lib.fifo import SyncFifo
 from tailrace_hw.lib.stage import RegisterStage
 from tailrace_hw.pcie.dma import DmaStatus, DmaWritePort
@@ -275,7 +276,7 @@ class WriteClient(wiring.Component):
 
     def _respond(self, m):
         """Answer in order; a request that was sent waits for the link's word."""
-        m.submodules.ordered = ordered = SyncFifo(DmaStatus, _RESPONSES + 2)
+        m.submodules.ordered = ordered = FallThroughFifo(DmaStatus, _RESPONSES + 2)
         ending = self._endings.o
         response = self.client.response
         status = response.payload.status

@@ -1,6 +1,6 @@
 """The ordering point of posted writes: which requests have passed it."""
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -23,7 +23,7 @@ class WriteOrder(wiring.Component):
     back first the earlier TLP was dropped, which the block does while Bus Master Enable is 0.
     Number 0 is given to every TLP that nobody waits for. A number that does not come back within
     ``timeout`` cycles (a sixteenth of it when the function may not master the bus) counts as lost.
-    One request a cycle; one cycle from a number's return to ``ordered_valid``.
+    One request a cycle; one cycle from the return of the oldest number to ``ordered_valid``.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class WriteOrder(wiring.Component):
             waiting.i.payload.number.eq(self.number),
             waiting.i.payload.client.eq(self.client),
             waiting.i.payload.function.eq(self.function),
-            returned.eq(Array(back)[head.number]),
+            returned.eq(Array(back)[head.number] | self._returns(head.number)),
             lost.eq(back.any() | overdue),
             pop.eq(waiting.o.valid & (returned | lost)),
             waiting.o.ready.eq(pop),
@@ -104,6 +104,13 @@ class WriteOrder(wiring.Component):
         for index, valid in enumerate(self.ordered_valid):
             m.d.sync += valid.eq(pop & (head.client == index))
         return m
+
+    def _returns(self, number):
+        """Whether ``number`` comes back in this cycle."""
+        return Cat(
+            valid & (came == number)
+            for valid, came in zip(self.seq_num_valid, self.seq_num, strict=True)
+        ).any()
 
     def _timer(self, m, running, alive):
         """Whether the oldest number has been out for too long."""

@@ -111,8 +111,9 @@ class Requester(wiring.Component):
     the first beat of a TLP to its last, so a producer offers a first chunk only when it has them
     all.
 
-    Latency 2 cycles from a chunk taken to its beat on ``rq``, when nothing follows that could share
-    the beat: one cycle is spent to see whether something does. One full beat a cycle.
+    Latency 1 cycle from a chunk taken to its beat on ``rq`` when the beat is full, or the TLP ends
+    and no other write follows at once; else one more to see what shares the beat, as with a read by
+    itself. One full beat a cycle.
 
     Parameters
     ----------
@@ -123,6 +124,8 @@ class Requester(wiring.Component):
     -------
     read : In(stream of RqHeader)
     write : In(stream of rq_chunk_layout(width))
+    write_follows : In(1)
+        While a chunk is on ``write``: another one is in the cycle after it is taken.
     rq : Out(AxisSignature)
         ``s_axis_rq`` of the integrated block; straddle on at 512 bits, dword aligned.
     """
@@ -133,6 +136,7 @@ class Requester(wiring.Component):
             {
                 "read": In(stream.Signature(RqHeader)),
                 "write": In(stream.Signature(rq_chunk_layout(width))),
+                "write_follows": In(1),
                 "rq": Out(AxisSignature(width, user=RQ_USER[width], keep=width // 32)),
             }
         )
@@ -152,12 +156,15 @@ class Requester(wiring.Component):
         self._arbitrate(m, position, in_tlp, advance, take_write, take_read)
         self._merge(m, position, take_write, take_read)
         total = Signal(range(row + 1))
+        #: What is held ends a TLP, and nothing is in sight that could share its beat.
+        complete = Signal()
         m.d.comb += [
             total.eq(Mux(take_read, position + _READ_GRANULES, position)),
-            emit.eq(
-                advance
-                & ((total >= granules) | (~take_write & ~take_read & (total != 0) & ~in_tlp))
+            complete.eq(
+                ~take_read
+                & Mux(take_write, self.write.payload.last & ~self.write_follows, ~in_tlp)
             ),
+            emit.eq(advance & ((total >= granules) | (complete & (total != 0)))),
         ]
         with m.If(take_write):
             m.d.sync += in_tlp.eq(~self.write.payload.last)

@@ -143,6 +143,7 @@ class PcieSubsystem(wiring.Component):
                 ours, blocks = getattr(control.usp, name), getattr(pcie, name)
                 m.d.comb += blocks.eq(ours) if member.flow == Out else ours.eq(blocks)
         m.d.comb += [
+            requester.write_follows.eq(write.rq_follows),
             write.seq_num_valid[0].eq(pcie.pcie_rq_seq_num_vld0),
             write.seq_num_valid[1].eq(pcie.pcie_rq_seq_num_vld1),
             write.seq_num[0].eq(pcie.pcie_rq_seq_num0),

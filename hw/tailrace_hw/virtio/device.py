@@ -31,6 +31,9 @@ WRITERS = ("rx_data", "rx_used", "rx_event", "tx_used", "tx_event", "control")
 #: How long a used element waits for others of its line while there are frames under way: as long
 #: as three more frames of 1500 bytes take at the link's rate.
 COALESCE_CYCLES = 96
+#: How long it waits after the last one when there are none: the receive path knows its frames from
+#: the end of their reception on, so that there is nothing to wait for.
+RX_IDLE_CYCLES = 0
 
 
 def vectors(config: VirtioNetConfig) -> int:
@@ -97,7 +100,9 @@ class VirtioNet(wiring.Component):
             "max_queue_size": config.max_queue_size,
             "coalesce_cycles": COALESCE_CYCLES,
         }
-        m.submodules.rx_engine = self._rx_engine = VirtqueueEngine(pairs, width, **engine_options)
+        m.submodules.rx_engine = self._rx_engine = VirtqueueEngine(
+            pairs, width, idle_cycles=RX_IDLE_CYCLES, **engine_options
+        )
         m.submodules.tx_engine = self._tx_engine = VirtqueueEngine(
             pairs + 1, width, **engine_options
         )

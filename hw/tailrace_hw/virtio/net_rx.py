@@ -13,7 +13,7 @@ from tailrace_hw.virtio.interfaces import ChainPort
 from tailrace_hw.virtio.net_rx_buffer import RxBuffer
 from tailrace_hw.virtio.net_rx_chains import RxChains, RxDrop
 from tailrace_hw.virtio.net_rx_complete import RxComplete
-from tailrace_hw.virtio.net_rx_cut import Cut, RxCut
+from tailrace_hw.virtio.net_rx_cut import RxCut
 from tailrace_hw.virtio.net_rx_prepend import RxPrepend
 from tailrace_hw.virtio.net_types import ReceiveCounters, RxMeta
 
@@ -68,7 +68,7 @@ class NetReceive(wiring.Component):
         ``not_ready``), except those that have their chains already.
     function : In(8)
     working : Out(1)
-        Chains have been committed and are not completed.
+        Frames wait for chains, or have chains that are not completed.
     counters : Out(ReceiveCounters())
     """
 
@@ -107,6 +107,7 @@ class NetReceive(wiring.Component):
         connect(m, buffer.info, planner.info)
         connect(m, buffer.o, prepend.i)
         connect(m, planner.frames, prepend.frames)
+        connect(m, buffer.verdict, prepend.verdict)
         connect(m, prepend.o, self._cut.i)
         connect(m, self._cut.o, flipped(self.dma.data))
         connect(m, planner.take, flipped(self.chains.take))
@@ -117,11 +118,11 @@ class NetReceive(wiring.Component):
         m.d.comb += [
             buffer.active_pairs.eq(self.active_pairs),
             planner.mrg_rxbuf.eq(self.mrg_rxbuf),
-            planner.guest_csum.eq(self.guest_csum),
+            prepend.guest_csum.eq(self.guest_csum),
             planner.flush.eq(self.flush),
             planner.function.eq(self.function),
             complete.function.eq(self.function),
-            self.working.eq(planner.chains.valid),
+            self.working.eq(planner.working),
         ]
         self._distribute_writes(m)
         self._collect_errors(m)
@@ -131,23 +132,24 @@ class NetReceive(wiring.Component):
     def _distribute_writes(self, m):
         """Each planned write is a DMA request and a cut; requests may run ahead of the data."""
         m.submodules.requests = requests = SyncFifo(DmaWriteRequest, 4)
-        m.submodules.cuts = cuts = SyncFifo(Cut, 4)
+        cuts = self._cut.cuts
         writes = self._planner.writes
-        both = Signal()
+        #: The request of the write whose data are being cut is on its way.
+        asked = Signal()
         m.d.comb += [
-            both.eq(requests.i.ready & cuts.i.ready),
-            writes.ready.eq(both),
-            requests.i.valid.eq(writes.valid & both),
+            writes.ready.eq(cuts.ready & (asked | requests.i.ready)),
+            requests.i.valid.eq(writes.valid & ~asked),
             requests.i.payload.function.eq(self.function),
             requests.i.payload.address.eq(writes.payload.address),
             requests.i.payload.length.eq(writes.payload.length),
             requests.i.payload.tag.eq(writes.payload.chain_end),
-            cuts.i.valid.eq(writes.valid & both),
-            cuts.i.payload.length.eq(writes.payload.length),
-            cuts.i.payload.frame_end.eq(writes.payload.frame_end),
+            cuts.valid.eq(writes.valid & (asked | requests.i.ready)),
+            cuts.payload.length.eq(writes.payload.length),
+            cuts.payload.frame_end.eq(writes.payload.frame_end),
         ]
+        with m.If(writes.valid):
+            m.d.sync += asked.eq((asked | requests.i.ready) & ~writes.ready)
         connect(m, requests.o, flipped(self.dma.request))
-        connect(m, cuts.o, self._cut.cuts)
 
     def _collect_errors(self, m):
         m.submodules.reports = reports = RoundRobinArbiter(ErrorEvent, 3)

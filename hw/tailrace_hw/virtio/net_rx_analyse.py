@@ -16,11 +16,13 @@ class RxAnalyse(wiring.Component):
     """Watches the frames that enter the receive buffer and describes each that was kept.
 
     Takes a beat in every cycle in which ``valid`` is set, never waits. A fixed number of cycles
-    (:attr:`latency`) after a frame's last beat its description appears on ``o``, unless ``lost``
-    was set: in the order of the frames. ``o.ready`` must be 1 whenever a description comes (the
-    buffer behind has room for as many descriptions as beats); the others are dropped.
+    after a frame's last beat its description appears on ``o``, and some cycles later the verdict
+    on its checksums on ``verdict`` (:attr:`description_latency`, :attr:`verdict_latency`), unless
+    ``lost`` was set: both in the order of the frames. ``ready`` of either must be 1 whenever
+    something comes (the buffer behind has room for as many as beats); what finds no room is
+    dropped.
 
-    ``valid_csum`` is set when the frame is unfragmented TCP or UDP over IPv4 or IPv6 without
+    ``verdict`` is 1 when the frame is unfragmented TCP or UDP over IPv4 or IPv6 without
     extension headers, behind at most two VLAN tags, its IPv4 header checksum is right, and its TCP
     or UDP checksum over pseudo header and data is there and right. Ethernet padding is not part of
     the data.
@@ -42,6 +44,8 @@ class RxAnalyse(wiring.Component):
     active_pairs : In(5)
         Queue pairs to spread flows over, at least 1.
     o : Out(stream of RxInfo)
+    verdict : Out(stream of 1 bit)
+        Every checksum that the frame carries was verified and is right.
     """
 
     def __init__(self, width: int):
@@ -55,6 +59,7 @@ class RxAnalyse(wiring.Component):
                 "lost": In(1),
                 "active_pairs": In(5),
                 "o": Out(stream.Signature(RxInfo)),
+                "verdict": Out(stream.Signature(1)),
             }
         )
 
@@ -145,28 +150,34 @@ class RxAnalyse(wiring.Component):
                 adder.last.eq(ranged.last),
                 adder.data.eq(ranged.data),
             ]
+        self._describe(m, ranged, facts)
         self._report(m, ranged, facts, header_sum, data_sum)
 
+    def _describe(self, m, ranged, facts):
+        """Length and queue do not wait for the sums: the frame's buffers can be found meanwhile."""
+        m.d.sync += [
+            self.o.valid.eq(ranged.valid & ranged.last & ranged.kept),
+            self.o.payload.length.eq(ranged.length),
+            self.o.payload.queue.eq((facts.hash * self.active_pairs) >> HASH_BITS),
+        ]
+
     def _report(self, m, ranged, facts, header_sum, data_sum):
-        """Keep what is known until the sums are, then describe the frame."""
-        queue = Signal(8)
-        m.d.comb += queue.eq((facts.hash * self.active_pairs) >> HASH_BITS)
-        waiting = Cat(ranged.kept, ranged.length, queue, facts.checkable, facts.ipv4)
+        """Keep what is known until the sums are, then judge."""
+        waiting = Cat(ranged.kept, facts.checkable, facts.ipv4)
         for stage in range(sum_latency(self._width)):
             register = Signal(len(waiting), name=f"waiting_{stage}")
             m.d.sync += register.eq(waiting)
             waiting = register
-        kept, length = waiting[0], waiting[1:17]
-        queue, checkable, ipv4 = waiting[17:25], waiting[25], waiting[26]
+        kept, checkable, ipv4 = waiting
         right = checkable & (data_sum.sum == 0xFFFF) & (~ipv4 | (header_sum.sum == 0xFFFF))
-        m.d.sync += [
-            self.o.valid.eq(data_sum.done & kept),
-            self.o.payload.length.eq(length),
-            self.o.payload.valid_csum.eq(right),
-            self.o.payload.queue.eq(queue),
-        ]
+        m.d.sync += [self.verdict.valid.eq(data_sum.done & kept), self.verdict.payload.eq(right)]
 
     @property
-    def latency(self) -> int:
+    def description_latency(self) -> int:
         """Cycles from a frame's last beat to its description."""
-        return 4 + sum_latency(self._width) + 1
+        return 5
+
+    @property
+    def verdict_latency(self) -> int:
+        """Cycles from a frame's last beat to its verdict."""
+        return 5 + sum_latency(self._width)

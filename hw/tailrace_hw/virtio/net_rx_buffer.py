@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from tailrace_hw.lib.fifo import SyncFifo
+from tailrace_hw.lib.fall_through import FallThroughFifo
 from tailrace_hw.lib.packet import PacketSignature
 from tailrace_hw.lib.packet_fifo import PacketFifo
 from tailrace_hw.virtio.net_rx_analyse import RxAnalyse
@@ -18,9 +18,10 @@ class RxBuffer(wiring.Component):
 
     The input never waits. A frame is lost whole when the port marked it (``drop`` on its last
     beat), when it is longer than 65536 bytes less a beat (counted as marked), or when it finds no
-    room. Otherwise its description appears on ``info`` :attr:`RxAnalyse.latency` + 2 cycles after
-    its last beat, and by then its data are on ``o``. Both outputs are in the order of the frames
-    and move independently of each other.
+    room. Otherwise its description appears on ``info`` :attr:`RxAnalyse.description_latency` cycles
+    after its last beat, by then its data are on ``o``, and the verdict on its checksums follows on
+    ``verdict`` :attr:`RxAnalyse.verdict_latency` cycles after its last beat. All outputs are in the
+    order of the frames and move independently of each other.
 
     Parameters
     ----------
@@ -35,6 +36,7 @@ class RxBuffer(wiring.Component):
     active_pairs : In(5)
     o : Out(PacketSignature(width))
     info : Out(stream of RxInfo)
+    verdict : Out(stream of 1 bit), see :class:`RxAnalyse`
     marked, overflow : Out(1)
         One cycle for each frame lost, by reason.
     """
@@ -48,6 +50,7 @@ class RxBuffer(wiring.Component):
                 "active_pairs": In(5),
                 "o": Out(PacketSignature(width)),
                 "info": Out(stream.Signature(RxInfo)),
+                "verdict": Out(stream.Signature(1)),
                 "marked": Out(1),
                 "overflow": Out(1),
             }
@@ -59,7 +62,8 @@ class RxBuffer(wiring.Component):
         m.submodules.analyse = analyse = RxAnalyse(self._width)
         # A frame whose description waits is still in the store, so one entry a beat is enough; two
         # more for what the outputs' registers hold.
-        m.submodules.waiting = waiting = SyncFifo(RxInfo, self._beats + 2)
+        m.submodules.waiting = waiting = FallThroughFifo(RxInfo, self._beats + 2)
+        m.submodules.judged = judged = FallThroughFifo(1, self._beats + 2)
         beat = self.i.payload
         taken = Signal()
         # Lengths have 16 bits, so a frame that goes on after this many beats is lost.
@@ -88,5 +92,7 @@ class RxBuffer(wiring.Component):
             ]
         connect(m, analyse.o, waiting.i)
         connect(m, waiting.o, flipped(self.info))
+        connect(m, analyse.verdict, judged.i)
+        connect(m, judged.o, flipped(self.verdict))
         connect(m, store.o, flipped(self.o))
         return m

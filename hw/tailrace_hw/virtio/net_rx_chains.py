@@ -80,8 +80,10 @@ class RxChains(wiring.Component):
     chains : Out(stream of RxChain)
     errors : Out(stream of ErrorEvent)
         Holds up the next frame until it is taken.
-    mrg_rxbuf, guest_csum, flush : In(1)
+    mrg_rxbuf, flush : In(1)
     function : In(8)
+    working : Out(1)
+        Frames wait for chains, or have chains that have not left on ``chains``.
     dropped : Out(RxDrop)
         Not NONE for one cycle for each frame dropped.
     """
@@ -94,9 +96,9 @@ class RxChains(wiring.Component):
     chains: Out(stream.Signature(RxChain))
     errors: Out(stream.Signature(ErrorEvent))
     mrg_rxbuf: In(1)
-    guest_csum: In(1)
     flush: In(1)
     function: In(8)
+    working: Out(1)
     dropped: Out(RxDrop)
 
     def __init__(self, width: int, max_segments: int):
@@ -141,6 +143,7 @@ class RxChains(wiring.Component):
         self._retire = Signal(range(_BATCH + 1))
         push = Signal()
         m.d.comb += [
+            self.working.eq(self.info.valid | (self._held != 0) | self._chain_plans.busy),
             self.info.ready.eq(self._held != _BATCH),
             push.eq(self.info.valid & self.info.ready),
         ]
@@ -150,6 +153,9 @@ class RxChains(wiring.Component):
             self._held.eq(self._held + push - self._retire),
             head.eq(head + self._retire),
         ]
+        #: A frame comes while none waits: its chain is asked for at once.
+        self._arrives = Signal()
+        m.d.comb += self._arrives.eq(push & (self._held == 0))
         self._first = ring[head]
         self._next = ring[(head + self._issued)[:_INDEX_BITS]]
         self._current = ring[(head + self._answered)[:_INDEX_BITS]]
@@ -173,7 +179,8 @@ class RxChains(wiring.Component):
         )
         begins = self._issued == 0
         taking = Signal()
-        with m.If((self._phase == _Phase.RUN) & (self._held != self._issued)):
+        waits = (self._held != self._issued) | self._arrives
+        with m.If((self._phase == _Phase.RUN) & waits):
             with m.If(begins & self.flush):
                 m.d.sync += [self._phase.eq(_Phase.DROP), self._reason.eq(RxDrop.NOT_READY)]
             with m.Elif(self._free & (begins | joins)):
@@ -191,7 +198,9 @@ class RxChains(wiring.Component):
     def _load(self, m, action):
         m.d.sync += [
             self.take.valid.eq(1),
-            self.take.payload.queue.eq(self._first.queue),
+            self.take.payload.queue.eq(
+                Mux(self._arrives, self.info.payload.queue, self._first.queue)
+            ),
             self.take.payload.action.eq(action),
         ]
 
@@ -275,10 +284,7 @@ class RxChains(wiring.Component):
                         m.d.sync += [num_buffers.eq(num_buffers + 1), self._phase.eq(_Phase.MORE)]
         with m.If(self._phase == _Phase.DRAIN):
             m.d.sync += [self._fresh.eq(1), num_buffers.eq(1), written.eq(0)]
-        m.d.comb += [
-            self._frame_plans.i.payload.data_valid.eq(frame.valid_csum & self.guest_csum),
-            self._frame_plans.i.payload.num_buffers.eq(num_buffers),
-        ]
+        m.d.comb += self._frame_plans.i.payload.num_buffers.eq(num_buffers)
 
     def _fail(self, m, reason, info):
         m.d.sync += [self._phase.eq(_Phase.DRAIN), self._reason.eq(reason), self._info.eq(info)]

@@ -21,8 +21,10 @@ class _Phase(enum.Enum, shape=2):
 class RxPrepend(wiring.Component):
     """Joins each decision with its frame: header and frame leave as one packet, or nothing does.
 
-    virtio 1.2, 5.1.6.4: ``flags`` is VIRTIO_NET_HDR_F_DATA_VALID or 0, ``num_buffers`` as decided,
-    the rest 0 (no segmentation offload, no NEEDS_CSUM from this device).
+    virtio 1.2, 5.1.6.4: ``flags`` is VIRTIO_NET_HDR_F_DATA_VALID, when the verdict is 1 and
+    ``guest_csum`` is set, or 0; ``num_buffers`` as decided, the rest 0 (no segmentation offload, no
+    NEEDS_CSUM from this device). A frame waits for its decision and its verdict, also when it is
+    dropped.
 
     Combinational from input to output; one output beat a cycle, in which every byte counts, or one
     beat of a dropped frame a cycle. Order kept.
@@ -35,6 +37,8 @@ class RxPrepend(wiring.Component):
     Members
     -------
     frames : In(stream of RxFrame)
+    verdict : In(stream of 1 bit)
+    guest_csum : In(1)
     i : In(PacketSignature(width))
     o : Out(PacketSignature(width))
     """
@@ -45,6 +49,8 @@ class RxPrepend(wiring.Component):
         super().__init__(
             {
                 "frames": In(stream.Signature(RxFrame)),
+                "verdict": In(stream.Signature(1)),
+                "guest_csum": In(1),
                 "i": In(PacketSignature(width)),
                 "o": Out(PacketSignature(width)),
             }
@@ -55,9 +61,16 @@ class RxPrepend(wiring.Component):
         octets = self._octets
         whole, shift = divmod(HEADER_BYTES, octets)
         decision = self.frames.payload
+        #: Decision and verdict are there; ``done`` with the frame that they are for.
+        decided, done = Signal(), Signal()
         header = Signal(NetHeader)
         m.d.comb += [
-            header.flags.eq(Mux(decision.data_valid, HeaderFlag.DATA_VALID.value, 0)),
+            decided.eq(self.frames.valid & self.verdict.valid),
+            self.frames.ready.eq(done),
+            self.verdict.ready.eq(done),
+            header.flags.eq(
+                Mux(self.verdict.payload & self.guest_csum, HeaderFlag.DATA_VALID.value, 0)
+            ),
             header.num_buffers.eq(decision.num_buffers),
         ]
         bits = header.as_value()
@@ -76,17 +89,17 @@ class RxPrepend(wiring.Component):
             with m.Case(_Phase.HEAD):
                 # One beat is enough: a header has less than two.
                 m.d.comb += [
-                    self.o.valid.eq(self.frames.valid & ~decision.drop & self.i.valid),
+                    self.o.valid.eq(decided & ~decision.drop & self.i.valid),
                     out.data.eq(bits[: 8 * octets]),
                 ]
-                with m.If(taken | (self.frames.valid & decision.drop)):
+                with m.If(taken | (decided & decision.drop)):
                     m.d.sync += phase.eq(_Phase.BODY)
             with m.Case(_Phase.BODY):
                 keep = ~decision.drop
                 overhang = used > octets - shift
                 m.d.comb += [
-                    self.o.valid.eq(self.frames.valid & self.i.valid & keep),
-                    self.i.ready.eq(self.frames.valid & (self.o.ready | ~keep)),
+                    self.o.valid.eq(decided & self.i.valid & keep),
+                    self.i.ready.eq(decided & (self.o.ready | ~keep)),
                     out.data.eq(Cat(front, beat.data[: 8 * (octets - shift)])),
                     out.last.eq(beat.last & ~overhang),
                     out.empty.eq(Mux(out.last, octets - shift - used, 0)),
@@ -101,7 +114,7 @@ class RxPrepend(wiring.Component):
                         with m.If(keep & overhang):
                             m.d.sync += phase.eq(_Phase.TAIL)
                         with m.Else():
-                            m.d.comb += self.frames.ready.eq(1)
+                            m.d.comb += done.eq(1)
                             m.d.sync += phase.eq(first)
             with m.Case(_Phase.TAIL):
                 m.d.comb += [
@@ -109,7 +122,7 @@ class RxPrepend(wiring.Component):
                     out.data.eq(Cat(carry, Const(0, 8 * (octets - shift)))),
                     out.last.eq(1),
                     out.empty.eq(octets - tail_bytes),
-                    self.frames.ready.eq(self.o.ready),
+                    done.eq(self.o.ready),
                 ]
                 with m.If(taken):
                     m.d.sync += phase.eq(first)

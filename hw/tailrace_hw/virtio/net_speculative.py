@@ -28,6 +28,8 @@ class SpeculativeFifo(wiring.Component):
     o : Out(stream)
     commit : In(1)
         Makes all written items visible, that of this cycle included.
+    busy : Out(1)
+        It holds an item, committed or not.
     rollback : In(1)
         Forgets all items since the last commit, that of this cycle included. Not together with
         ``commit``.
@@ -41,6 +43,7 @@ class SpeculativeFifo(wiring.Component):
             {
                 "i": In(stream.Signature(shape)),
                 "o": Out(stream.Signature(shape)),
+                "busy": Out(1),
                 "commit": In(1),
                 "rollback": In(1),
             }
@@ -64,6 +67,7 @@ class SpeculativeFifo(wiring.Component):
             write.data.eq(self.i.payload),
             write.en.eq(self.i.valid & self.i.ready),
             after_write.eq(written + write.en),
+            self.busy.eq((written != fetched) | self.o.valid),
             read.addr.eq(fetched[: self._index_bits]),
             read.en.eq((committed != fetched) & (~self.o.valid | self.o.ready)),
             self.o.payload.eq(read.data),

@@ -65,8 +65,6 @@ class RxInfo(data.Struct):
 
     #: Bytes from the destination address on, without frame check sequence.
     length: 16
-    #: Every checksum that the frame carries was verified and is right.
-    valid_csum: 1
     #: Receive queue that its flow belongs to.
     queue: 8
 
@@ -76,7 +74,6 @@ class RxFrame(data.Struct):
 
     #: Take it from the buffer and forget it; the other members mean nothing.
     drop: 1
-    data_valid: 1
     num_buffers: 16
 
 

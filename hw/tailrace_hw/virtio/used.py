@@ -32,8 +32,8 @@ class UsedWriter(wiring.Component):
 
     Rate: bursts of one completion a cycle, sustained one in 2 cycles with one queue and one in 4
     whatever the queues are, as long as the DMA ports take a request each 3 cycles. Latency of a
-    lone completion with an idle pipeline: ``idle_cycles`` + 11 cycles to the write request, split
-    2 more to that of the index; 4 from the response to the read request; 4 from the data to the
+    lone completion with an idle pipeline: ``idle_cycles`` + 9 cycles to the write request, split
+    2 more to that of the index; 4 from the response to the read request; 2 from the data to the
     interrupt.
 
     Parameters

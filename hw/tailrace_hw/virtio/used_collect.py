@@ -28,9 +28,9 @@ class UsedCollector(wiring.Component):
     fit in one line of a packed ring, the line with its first element comes after the others, for
     the driver looks at that element first (virtio 1.2, 2.8.6).
 
-    Rate: one completion a cycle as long as there is room; a run of n elements takes n + 3 cycles
+    Rate: one completion a cycle as long as there is room; a run of n elements takes n + 2 cycles
     (a few more for the line of a packed ring that is given last). Latency from a lone completion
-    to its run: ``idle_cycles`` + 7 cycles. A completion for a queue whose room is full holds up the
+    to its run: ``idle_cycles`` + 6 cycles. A completion for a queue whose room is full holds up the
     stream.
 
     Completions of a queue that is not active, or does not exist, are taken and dropped, and so is
@@ -63,8 +63,8 @@ class UsedCollector(wiring.Component):
     def __init__(self, queues: int, *, depth: int, coalesce_cycles: int, idle_cycles: int):
         if depth < 8 or depth & (depth - 1):
             raise ValueError(f"depth must be a power of two and at least 8, not {depth}")
-        if not 1 <= idle_cycles < (1 << _IDLE_BITS):
-            raise ValueError(f"idle_cycles must be 1 to {(1 << _IDLE_BITS) - 1}, not {idle_cycles}")
+        if not 0 <= idle_cycles < (1 << _IDLE_BITS):
+            raise ValueError(f"idle_cycles must be 0 to {(1 << _IDLE_BITS) - 1}, not {idle_cycles}")
         if coalesce_cycles < 1:
             raise ValueError(f"coalesce_cycles must be at least 1, not {coalesce_cycles}")
         self._queues = queues

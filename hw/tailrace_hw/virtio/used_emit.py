@@ -33,8 +33,8 @@ class UsedEmitter(wiring.Component):
     that failed. A run for a queue that is not active is dropped; a run that has been begun is
     finished.
 
-    Rate: a run takes 3 cycles, in a split ring 5, and at widths below 512 one more for each further
-    beat. Latency 2 cycles from a run to its request. At most ``outstanding`` writes wait for their
+    Rate: a run takes 2 cycles, in a split ring 4, and at widths below 512 one more for each further
+    beat. Latency 1 cycle from a run to its request. At most ``outstanding`` writes wait for their
     responses.
 
     Parameters
@@ -87,23 +87,26 @@ class UsedEmitter(wiring.Component):
         self._address = Signal(64)
         self._length = Signal(range(_LINE_BYTES + 1))
         self._is_index = Signal()
-        offered = self.run.payload.queue
-        base = self._bases(m)
+        offered = self.run.payload
+        wanted = self.active.bit_select(self._narrow(offered.queue), 1)
+        based = Signal(8)
+        base = self._base(m, based)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.run.ready.eq(1)
-                m.d.sync += run.eq(self.run.payload)
-                with m.If(self.run.valid & self.active.bit_select(self._narrow(offered), 1)):
-                    m.d.sync += working.eq(1)
-                    m.next = "ELEMENTS"
-            with m.State("ELEMENTS"):
-                m.d.sync += self._is_index.eq(0)
-                self._load_elements(m, base)
-                self._announce(m, run.visible & run.packed_ring)
+                m.d.comb += [
+                    self.run.ready.eq(self._written.i.ready | ~wanted),
+                    based.eq(offered.queue),
+                ]
+                m.d.sync += [run.eq(offered), self._is_index.eq(0)]
+                self._load_elements(m, offered, base)
+                with m.If(self.run.valid & wanted):
+                    m.d.sync += working.eq(self._written.i.ready)
+                    self._announce(m, offered, offered.visible & offered.packed_ring)
             with m.State("INDEX"):
+                m.d.comb += based.eq(run.queue)
                 m.d.sync += self._is_index.eq(1)
                 self._load(m, run.position, 2, base + _IDX_OFFSET)
-                self._announce(m, 1)
+                self._announce(m, run, 1)
             with m.State("WRITE"):
                 sent = self._send(m)
                 with m.If(sent & ~self._is_index & run.visible & ~run.packed_ring):
@@ -117,8 +120,8 @@ class UsedEmitter(wiring.Component):
     def _narrow(self, queue):
         return queue[: ceil_log2(self._queues)]
 
-    def _bases(self, m):
-        """Keep where each queue's used elements go; returns that of the current queue."""
+    def _base(self, m, queue):
+        """Keep where each queue's used elements go; returns that of ``queue``."""
         m.submodules.bases = bases = memory.Memory(shape=64, depth=self._queues, init=[])
         write = bases.write_port()
         read = bases.read_port(domain="comb")
@@ -127,7 +130,7 @@ class UsedEmitter(wiring.Component):
             write.addr.eq(context.queue),
             write.data.eq(Mux(context.packed_ring, context.desc, context.device)),
             write.en.eq(self.configure),
-            read.addr.eq(self._run.queue),
+            read.addr.eq(queue),
         ]
         return read.data
 
@@ -139,8 +142,7 @@ class UsedEmitter(wiring.Component):
             self._address.eq(address),
         ]
 
-    def _load_elements(self, m, base):
-        run = self._run
+    def _load_elements(self, m, run, base):
         flags = Cat(Const(0, 7), run.wrap, Const(0, 7), run.wrap)
         packed_line = Cat(
             Cat(Const(0, 64), e.written, e.id, flags | Cat(Const(0, 1), e.written.any()))
@@ -158,9 +160,9 @@ class UsedEmitter(wiring.Component):
             base + offset,
         )
 
-    def _announce(self, m, visible):
+    def _announce(self, m, run, visible):
         """Note the write that comes next, for its response."""
-        run, note = self._run, self._written.i
+        note = self._written.i
         m.d.comb += [
             note.valid.eq(1),
             note.payload.visible.eq(visible),
@@ -232,7 +234,7 @@ class UsedEmitter(wiring.Component):
             missing = Signal(range(self._outstanding + 1), name=f"missing_{k}")
             m.d.sync += missing.eq(
                 missing
-                + (begun & (self._run.queue == k))
+                + (begun & (self._written.i.payload.shown.queue == k))
                 - (over & (note.payload.shown.queue == k))
             )
             m.d.comb += self.busy[k].eq(

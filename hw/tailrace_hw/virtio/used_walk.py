@@ -68,7 +68,8 @@ class UsedWalker(wiring.Component):
         The walk ends in this cycle and took ``taken`` elements.
     taken : Out
     read_enable, read_queue, read_index, read_data
-        Port to the elements; ``read_data`` is that of the last enabled read, a cycle later.
+        Port to the elements; ``read_data`` is that of the last enabled read, a cycle later. While
+        ``idle`` it follows ``queue`` and ``first``, so that a walk starts with its first element.
     room : Out(array of 4 bits)
         Elements that fit between a queue's position and the end of the line.
     """
@@ -106,6 +107,9 @@ class UsedWalker(wiring.Component):
         self._run_count = Signal(4)
         self._run_slots = Signal(SLOT_COUNT_BITS)
         self._line = Signal(data.ArrayLayout(UsedElement, 8))
+        #: Queue of the walk, and index of the element that is read next.
+        self._current = Signal.like(self.queue)
+        self._index = Signal(_INDEX_BITS)
         #: The last element of the run does not end its group.
         self._more = Signal()
         #: Elements the walk has not come to.
@@ -118,7 +122,9 @@ class UsedWalker(wiring.Component):
 
         run = self.run.payload
         m.d.comb += [
-            run.queue.eq(self.read_queue),
+            self.read_queue.eq(self._current),
+            self.read_index.eq(self._index),
+            run.queue.eq(self._current),
             run.packed_ring.eq(self._geometry.packed_ring),
             run.index.eq(self._run_index),
             run.wrap.eq(self._run_wrap),
@@ -132,10 +138,17 @@ class UsedWalker(wiring.Component):
         place, geometry = self._keep_positions(m)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.idle.eq(1)
-                m.d.sync += [
+                m.d.comb += [
+                    self.idle.eq(1),
+                    self.read_enable.eq(1),
                     self.read_queue.eq(self.queue),
                     self.read_index.eq(self.first),
+                ]
+                m.d.sync += [
+                    self._current.eq(self.queue),
+                    self._index.eq(self.first + 1),
+                    self._place.eq(place),
+                    self._geometry.eq(geometry),
                     self._off_first.eq(self.first),
                     self._left.eq(self.elements),
                     self.taken.eq(0),
@@ -143,25 +156,17 @@ class UsedWalker(wiring.Component):
                     self._again.eq(0),
                     self._run_slots.eq(0),
                 ]
+                self._begin_run(m, place, geometry)
                 with m.If(self.start):
                     m.d.sync += self.busy.eq(1 << self.queue)
-                    m.next = "LOAD"
-            with m.State("LOAD"):
-                m.d.comb += self.read_enable.eq(1)
-                m.d.sync += [
-                    self._place.eq(place),
-                    self._geometry.eq(geometry),
-                    self.read_index.eq(self.read_index + 1),
-                ]
-                self._begin_run(m, place, geometry)
-                m.next = "WALK"
+                    m.next = "WALK"
             with m.State("WALK"):
                 self._step(m)
             with m.State("GIVE"):
                 self._give(m)
             with m.State("AGAIN"):
                 m.d.comb += self.read_enable.eq(1)
-                m.d.sync += self.read_index.eq(self.read_index + 1)
+                m.d.sync += self._index.eq(self._index + 1)
                 m.next = "WALK"
         return m
 
@@ -179,7 +184,7 @@ class UsedWalker(wiring.Component):
         after, slots, line_ends = self._after(m, element)
         m.d.comb += self.read_enable.eq(1)
         m.d.sync += [
-            self.read_index.eq(self.read_index + 1),
+            self._index.eq(self._index + 1),
             self._run_count.eq(self._run_count + 1),
             self._more.eq(element.more),
         ]
@@ -253,7 +258,7 @@ class UsedWalker(wiring.Component):
             with m.Elif(self._put_off & ~self._more):
                 m.d.sync += [
                     self._again.eq(1),
-                    self.read_index.eq(self._off_first),
+                    self._index.eq(self._off_first),
                     self._run_index.eq(self._off.index),
                     self._run_wrap.eq(self._off.wrap),
                     self._run_count.eq(0),
@@ -284,7 +289,7 @@ class UsedWalker(wiring.Component):
             geometry_write.data.align.eq(context.desc[4:6]),
             geometry_write.en.eq(self.configure),
             geometry_read.addr.eq(self.read_queue),
-            place_write.addr.eq(self.read_queue),
+            place_write.addr.eq(self._current),
             place_write.data.eq(self._place),
             place_write.en.eq(self.done),
             place_read.addr.eq(self.read_queue),
