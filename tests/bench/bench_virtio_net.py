@@ -16,9 +16,9 @@ upstream direction is the limit of reception.
 Latency is that of a single frame in an idle device, from its last beat at the port to the last beat
 of the MSI-X write on the requester interface, less the time that the one read on its way (the
 driver's event suppression area) spends outside the device: from its request's last beat to the
-first beat of its completion. The device stores a frame before it takes buffers for it, for a frame
-may turn out bad with its last beat. So a frame of 1500 bytes adds the 26 cycles that its six TLPs
-take on the requester interface, and is above the goal, which a short frame meets.
+first beat of its completion. The device stores a frame before it writes it, for a frame may turn
+out bad with its last beat. So a frame of 1500 bytes adds the 26 cycles that its six TLPs take on
+the requester interface.
 """
 
 import json
