@@ -115,6 +115,8 @@ def run(
         A test failed, or the tests that ran are not ``tests``. The message has the seed and the
         log's path.
     """
+    # pytest shows what is said below, and whose run it was, instead of this function's text.
+    __tracebackhide__ = True
     if not tests:
         raise SimulationError("no test was named: a run that checks nothing is an error")
     seed = pick_seed() if seed is None else seed

@@ -78,6 +78,8 @@ async def table_access(dut):
         # The PBA is read-only; its unused bits are 0.
         await bench.host.write(vectors.base + PBA, b"\xff" * 8)
         assert await vectors.pending() == 0
+        for vector, entry in entries.items():
+            assert await bench.host.read(vectors.base + 16 * vector, 16) == entry
         for outside in (16 * vectors.count, PBA - 4, PBA + 8, PBA + 0x100):
             with pytest.raises(MmioError) as caught:
                 await bench.host.read(vectors.base + outside, 4)

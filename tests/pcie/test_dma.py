@@ -18,6 +18,7 @@ TESTS = {
     "dma_errors_cocotb": [
         "completion_status",
         "malformed_completions",
+        "discontinued_completions",
         "block_gives_up",
         "unexpected_completions",
         "completion_timeout",

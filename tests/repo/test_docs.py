@@ -1,13 +1,18 @@
 """What the pages say exists: links, commands, files, benches."""
 
+import fnmatch
+import gc
 import re
 import tomllib
+import warnings
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from amaranth.hdl import UnusedElaboratable
 
 from tailrace_hw.config import Config
+from tailrace_hw.top import Tailrace
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATED = ROOT / "docs" / "registers"
@@ -93,6 +98,25 @@ def test_every_bench_is_in_the_status():
     names = [path.stem.removeprefix("bench_") for path in benches]
     missing = [name for name in names if f"| `{name}` |" not in status]
     assert not missing, f"no line in docs/status.md, Benches: {', '.join(missing)}"
+
+
+def test_every_port_of_the_verilog_is_documented():
+    page = (ROOT / "docs" / "verilog.md").read_text()
+    patterns = re.findall(r"`(p\w+(?:__\*|_\*)?)`", page)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnusedElaboratable)
+        top = Tailrace(Config())
+        ports = ["__".join(map(str, path)) for path, _, _ in top.signature.flatten(top)]
+        del top
+        gc.collect()
+    assert len(ports) > 50
+    missing = []
+    for port in ports:
+        # `a` and `b` "and their `_vld`"
+        plain = port.replace("_vld", "")
+        if not any(fnmatch.fnmatch(plain, pattern) for pattern in patterns):
+            missing.append(port)
+    assert missing == []
 
 
 def test_the_documented_defaults_are_the_configuration():

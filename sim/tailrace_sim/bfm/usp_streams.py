@@ -49,6 +49,7 @@ def _completion(tlp: Tlp_us) -> _Packet:
         value | int.from_bytes(data, "little") << 32 * _COMPLETION_HEADER,
         _COMPLETION_HEADER + count,
         enables << 4 * _COMPLETION_HEADER,
+        discontinue=tlp.discontinue,
     )
 
 
@@ -99,6 +100,7 @@ class IntegerRcSource(RcSource):
                         beat.tuser |= 1 << bit | (first + count - 1) << place
                         ends += 1
                         beat.tlast |= self.seg_count == 1
+                        beat.tuser |= packet.discontinue << self.discontinue_offset
                         packet = None
                 await self._drive(beat)
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from tailrace.cli.errors import UserError
 from tailrace_sim.build import BuildError, repository
-from tailrace_sim.cli.terminal import check_writable, make_console
+from tailrace_sim.cli.terminal import check_writable, make_console, working
 from tailrace_sim.run import SimulationError
 
 __all__ = ["bench", "benches", "load", "page"]
@@ -98,7 +98,7 @@ def bench(
     entries: list[dict[str, Any]] = []
     measured: dict[str, tuple[str, list[dict[str, Any]]]] = {}
     for name in names or known:
-        with console.status(f"measuring {name} (builds its model if it is not cached)"):
+        with working(console, f"measuring {name} (builds its model if it is not cached)"):
             try:
                 module = load(known[name])
                 measured[name] = (module.__doc__ or "", module.measure())

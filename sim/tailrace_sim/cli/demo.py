@@ -1,6 +1,7 @@
 """``./tailrace demo``: frames from the wire to host memory and back, through the whole device."""
 
 import json
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from tailrace_hw.config import Config
 from tailrace_sim import traffic
 from tailrace_sim.build import BuildError, Model, build_root, repository
 from tailrace_sim.cli.generate import ConfigOption, WidthOption, load_config
-from tailrace_sim.cli.terminal import check_writable, make_console
+from tailrace_sim.cli.terminal import check_writable, make_console, working
 from tailrace_sim.demo_report import Outcome, summary_rows, write_report
 from tailrace_sim.device import build_device
 from tailrace_sim.models.pcap import CapturedFrame, PcapError, read_frames, write_pcap
@@ -26,6 +27,8 @@ __all__ = ["demo"]
 
 #: The default input: a Linux interface coming up, ARP and pings, captured on the wire.
 DEFAULT_CAPTURE = Path("tests/data/arp_ping_virtio.pcap")
+#: Generated frames at most: their simulation takes an hour.
+MAX_FRAMES = 100_000
 #: What a run leaves in the output folder.
 _CAPTURE, _REPORT = "output.pcap", "report.html"
 _SIZE_HELP = f"Bytes of each generated frame, {traffic.MIN_SIZE} to {traffic.MAX_SIZE}."
@@ -48,13 +51,14 @@ def _load(pcap: Path | None, frames: int | None, size: int | None, seed: int) ->
     return traffic.generate(frames or 500, size, seed)
 
 
-def _check_fit(inputs: list[bytes], config: Config) -> None:
+def _check_fit(inputs: list[bytes], config: Config, *, generated: bool) -> None:
     """Refuse frames that the configured device would drop, before hours are spent on them."""
     longest, shortest = max(map(len, inputs)), min(map(len, inputs))
     if longest > config.virtio_net.max_frame:
         raise UserError(
             f"the input has a frame of {longest} bytes, this device takes "
-            f"{config.virtio_net.max_frame}; raise virtio_net.mtu with --config"
+            f"{config.virtio_net.max_frame}; "
+            + ("choose a smaller --size" if generated else "raise virtio_net.mtu with --config")
         )
     if shortest < config.port.min_length:
         raise UserError(
@@ -65,7 +69,7 @@ def _check_fit(inputs: list[bytes], config: Config) -> None:
 
 def _build(config: Config, waves: bool, console: Console) -> Model:
     start = time.monotonic()
-    with console.status("building the device (Verilog, then Verilator; about two minutes once)"):
+    with working(console, "building the device (Verilog, then Verilator; two minutes, once)"):
         try:
             model = build_device(config, waves=waves)
         except BuildError as error:
@@ -133,7 +137,10 @@ def demo(
         Path | None, typer.Option("--pcap", metavar="FILE", help="Replay this pcap or pcapng.")
     ] = None,
     frames: Annotated[
-        int | None, typer.Option("--frames", min=1, help="Generate this many frames instead.")
+        int | None,
+        typer.Option(
+            "--frames", min=1, max=MAX_FRAMES, help="Generate this many frames instead."
+        ),
     ] = None,
     size: Annotated[int | None, typer.Option("--size", help=_SIZE_HELP)] = None,
     ring: Annotated[
@@ -154,7 +161,7 @@ def demo(
     settings = load_config(config, width)
     seed = pick_seed() if seed is None else seed
     inputs = _load(pcap, frames, size, seed)
-    _check_fit(inputs, settings)
+    _check_fit(inputs, settings, generated=frames is not None or size is not None)
     for path in (output / _CAPTURE, output / _REPORT):
         check_writable(path)
     model = _build(settings, waves, console)
@@ -177,7 +184,8 @@ def demo(
     write_report(output / _REPORT, outcome, settings, rows)
     console.print(f"{output / 'output.pcap'}, {output / 'report.html'}, seed {seed}")
     if waves:
-        console.print(f"waves: {directory / 'waves.fst'}")
+        kept = shutil.copy(directory / "waves.fst", output)
+        console.print(f"waves: {kept}")
     difference = outcome.difference()
     if difference:
         raise UserError(f"output differs from input: {difference}; replay with --seed {seed}")

@@ -10,7 +10,7 @@ from tailrace.cli.errors import UserError
 from tailrace_hw.config import Config
 from tailrace_sim.build import BuildError, build_root
 from tailrace_sim.cli.generate import ConfigOption, WidthOption, load_config
-from tailrace_sim.cli.terminal import make_console
+from tailrace_sim.cli.terminal import make_console, working
 from tailrace_sim.device import build_device
 from tailrace_sim.run import SimulationError, own_run, run
 
@@ -47,7 +47,7 @@ def info(width: WidthOption = None, config: ConfigOption = None) -> None:
     """Show versions, functions, features, counters and errors as the driver sees them."""
     settings = load_config(config, width)
     console = make_console()
-    with console.status("asking the device (builds its model if it is not cached)"):
+    with working(console, "asking the device (builds its model if it is not cached)"):
         found = _ask(settings)
     for heading in ("identity", "functions", "network"):
         _section(console, heading, found[heading])

@@ -1,12 +1,13 @@
 """What the verbs print on and write to."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
 
 from tailrace.cli.errors import UserError
 
-__all__ = ["check_writable", "make_console"]
+__all__ = ["check_writable", "make_console", "working"]
 
 #: Of output that is no terminal: scripts read lines, so none is broken.
 _UNBROKEN = 1000
@@ -16,6 +17,14 @@ def make_console(*, stderr: bool = False) -> Console:
     """A console that breaks lines at the terminal's width, and not at all where there is none."""
     console = Console(stderr=stderr)
     return console if console.is_terminal else Console(stderr=stderr, width=_UNBROKEN)
+
+
+def working(console: Console, what: str) -> AbstractContextManager[object]:
+    """Says what takes so long: a moving line on a terminal, else one that stays."""
+    if console.is_terminal:
+        return console.status(what)
+    console.print(what)
+    return nullcontext()
 
 
 def check_writable(path: Path) -> None:

@@ -55,5 +55,6 @@ def run_tests(
     environment = {**os.environ, **({} if seed is None else {"TAILRACE_SEED": str(seed)})}
     status = subprocess.run(command, env=environment, check=False).returncode
     if status == 5:
-        raise UserError("no test matches; run ./tailrace test without -k to see that there are any")
+        asked = " ".join([*(what or []), *([f"-k {match!r}"] if match else [])])
+        raise UserError(f"no test matches {asked}")
     raise typer.Exit(status)

@@ -18,6 +18,8 @@ __all__ = ["main"]
 #: that it exports.
 _ClickException = cast(type[Exception], typer.BadParameter.__mro__[2])
 
+#: Exit code after Ctrl-C, as shells have it: 128 and the signal's number.
+_INTERRUPTED = 130
 #: Order in ``--help``: the main job first.
 _ORDER = ["demo", "test", "bench", "info", "verilog", "synth", "board", "regs"]
 
@@ -53,9 +55,12 @@ def _complain(message: str) -> None:
 
 def main() -> None:
     """Run the command line; exit code 0 only if the verb did what it was asked."""
-    command = typer.main.get_command(_application())
     try:
+        command = typer.main.get_command(_application())
         status = command.main(prog_name="./tailrace", standalone_mode=False)
+        # Typer turns an interrupt into an exit code.
+        if status == _INTERRUPTED:
+            _complain("interrupted")
     except UserError as error:
         _complain(str(error))
         sys.exit(1)
@@ -73,7 +78,7 @@ def main() -> None:
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted")
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
 
 
