@@ -20,9 +20,9 @@ def simulate():
     config = Config()
     model = build_device(config)
 
-    def start(test: str, **parameters) -> Result:
+    def start(test: str, module: str = "uvm_cocotb", **parameters) -> Result:
         parameters["config"] = config.to_dict()
-        return run(model, "uvm_cocotb", name=f"uvm_{test}", tests=[test], parameters=parameters,
+        return run(model, module, name=f"uvm_{test}", tests=[test], parameters=parameters,
                    python_path=[HERE])  # fmt: skip
 
     return start
@@ -51,3 +51,7 @@ def test_a_planted_fault_is_found(simulate):
 def test_every_register_of_the_management_function(simulate):
     """Reset values and access rights, against the SystemRDL maps."""
     simulate("registers")
+
+
+def test_the_smallest_test_of_the_documentation(simulate):
+    simulate("minimum", "minimum_cocotb")
