@@ -19,6 +19,7 @@ from tailrace_hw.pcie.dma import (
     DmaWriteRequest,
     DmaWriteResponse,
 )
+from tailrace_hw.virtio.fetch_types import TABLE_TAG
 from tailrace_hw.virtio.interfaces import (
     QueueCommand,
     QueueNotify,
@@ -39,7 +40,7 @@ READ, WRITE, RESPONSE = Codec(DmaReadRequest), Codec(DmaWriteRequest), Codec(Dma
 class Read:
     address: int
     length: int
-    queue: int
+    tag: int
     due: int
     data: bytes | None
 
@@ -66,7 +67,7 @@ class ReadAgent:
         self.waiting.append(Read(request.address, request.length, request.tag, due, data))
 
     def in_flight(self, queue) -> int:
-        return sum(read.queue == queue for read in self.waiting)
+        return sum(read.tag & ~TABLE_TAG == queue for read in self.waiting)
 
     def step(self):
         # A beat or two ahead, so that data comes without gaps.
@@ -84,7 +85,7 @@ class ReadAgent:
         for start in range(0, read.length, step):
             part, last = data[start : start + step], start + step >= read.length
             ending = Codec(DmaReadMeta).pack(
-                tag=read.queue, status=status.value if last else DmaStatus.OK.value
+                tag=read.tag, status=status.value if last else DmaStatus.OK.value
             )
             assert meta[0] == "meta"
             self.source.items.append(

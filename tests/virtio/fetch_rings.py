@@ -175,7 +175,7 @@ class SplitRing(Ring):
             indices = [self._idle.pop(0)]
             table = self.table_address()
             order = list(range(len(buffers)))
-            if self.rng.random() < 0.3:
+            if self.shuffles and self.rng.random() < 0.3:
                 order[1:] = self.rng.sample(order[1:], len(order) - 1)
             self.link(table, order, buffers)
             whole = Buffer(table, 16 * len(buffers), False)

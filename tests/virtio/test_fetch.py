@@ -50,6 +50,10 @@ def test_rate():
     simulate("wide", ["packed_rate", "packed_rate_queues", "split_rate", "linked_rate"])
 
 
+def test_table_rates():
+    simulate("wide", ["table_rates"])
+
+
 def test_bad_rings():
     tests = ["nonsense", "cached_chains_survive", "endless_packed_chain"]
     simulate("narrow", tests, "cocotb_fetch_bad")

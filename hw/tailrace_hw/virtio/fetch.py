@@ -1,6 +1,6 @@
 """Descriptor fetch: the half of the virtqueue engine that reads the rings."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -8,7 +8,8 @@ from amaranth.utils import exact_log2
 from tailrace_hw.errors import ErrorEvent
 from tailrace_hw.lib.arbiter import RoundRobinArbiter
 from tailrace_hw.lib.fifo import SyncFifo
-from tailrace_hw.pcie.dma import DmaReadPort, DmaWritePort
+from tailrace_hw.pcie.dma import DmaReadPort, DmaReadRequest, DmaWritePort
+from tailrace_hw.virtio.fetch_ahead import TABLES, TableAhead
 from tailrace_hw.virtio.fetch_assemble import ChainAssembler
 from tailrace_hw.virtio.fetch_cache import SegmentCache, filled_layout, taken_layout
 from tailrace_hw.virtio.fetch_command import QueueCommander
@@ -18,6 +19,7 @@ from tailrace_hw.virtio.fetch_issue import FetchIssue
 from tailrace_hw.virtio.fetch_types import (
     BATCH,
     ChainState,
+    Chunk,
     Fault,
     Head,
     Job,
@@ -35,7 +37,7 @@ __all__ = ["DescriptorFetch"]
 #: Most queues of an engine: 32 and a control queue.
 MAX_QUEUES = 33
 #: Heads of split chains that wait for their read.
-HEADS = 64
+HEADS = 128
 
 
 class DescriptorFetch(wiring.Component):
@@ -45,9 +47,11 @@ class DescriptorFetch(wiring.Component):
     read at a time, and many reads are in flight. A packed ring is read ahead in batches of up to 8
     descriptors until one is found that is not available; what was read behind it is dropped. A
     split ring: available index, entries (64 bytes at once), then heads. After a split ring is
-    drained, the index is read once more, with EVENT_IDX behind a write of avail_event. Indirect
-    tables and split chains that do not go on in the neighbour are read on ``chain``, one chain at
-    a time; the ring reads of all queues wait for it.
+    drained, the index is read once more, with EVENT_IDX behind a write of avail_event.
+
+    Indirect tables are read on ``chain``, the first 8 descriptors of up to TABLES tables ahead of
+    their turn. What is longer or not in order, and split chains that do not go on in the neighbour,
+    is read there too, but one burst after the other; the ring reads of all queues wait for it.
 
     **Bad rings.** Every descriptor is checked before it is given. An error is reported once on
     ``errors``, and the queue stops: whole chains that are in the cache are still given, then TAKEs
@@ -71,7 +75,8 @@ class DescriptorFetch(wiring.Component):
 
     Throughput: packed ring, one descriptor in 3 cycles or better on one queue and on many, with
     250 cycles from request to data, if ``cache_depth`` is at least 128. Split ring under the same
-    conditions: one chain in 10 cycles (measured; bound by ``reads`` and HEADS). A chain that has
+    conditions: one chain in 9 cycles (measured; bound by ``reads`` and HEADS). Chains in tables of
+    up to 8 descriptors: see ``table_rates`` in tests/virtio/cocotb_fetch.py. A chain that has
     to be walked on ``chain`` takes a memory round trip for each burst, one chain after the other.
     Out of the cache: one-segment chains in 2 cycles, each further segment 1.
 
@@ -149,6 +154,7 @@ class DescriptorFetch(wiring.Component):
         self._tables = m.submodules.tables = self._make_tables(progress)
         self._flags = m.submodules.flags = QueueFlags(queues)
         self._issue = m.submodules.issue = FetchIssue(*parts, HEADS)
+        self._ahead = m.submodules.ahead = TableAhead(queues)
         self._assembler = m.submodules.assembler = ChainAssembler(*parts)
         self._cache = m.submodules.cache = SegmentCache(*parts)
         self._commander = m.submodules.commander = QueueCommander(
@@ -187,9 +193,9 @@ class DescriptorFetch(wiring.Component):
         connect(m, flipped(self.errors), self._assembler.errors)
         connect(m, flipped(self.event), self._event.dma)
         m.d.comb += self.available.eq(self._cache.available)
-        for part in (self._issue, self._assembler, self._event):
+        for part in (self._issue, self._ahead, self._assembler, self._event):
             m.d.comb += part.function.eq(self.function)
-        for part in (self._flags, self._issue, self._assembler):
+        for part in (self._flags, self._issue, self._ahead, self._assembler):
             m.d.comb += part.halt.eq(self.halt)
 
     def _connect_tables(self, m):
@@ -208,7 +214,7 @@ class DescriptorFetch(wiring.Component):
             "chain": assembler.chain_state,
         }
         readers = {
-            "config": (issue.config, assembler.config),
+            "config": (issue.config, self._ahead.config, assembler.config),
             "position": (issue.position_now, assembler.position),
             "issued": (issue.issued_now, assembler.issued, cache.issued, commander.issued),
             "done": (issue.done, assembler.done_now, cache.done, commander.done),
@@ -226,6 +232,7 @@ class DescriptorFetch(wiring.Component):
     def _connect_flags(self, m):
         flags, parts = self._flags, (self._issue, self._assembler, self._cache)
         connect(m, self._commander.flags, flags.replace)
+        connect(m, self._ahead.look, flags.looks[len(parts)])
         for number, part in enumerate(parts):
             connect(m, part.flags, flags.ops[number])
             connect(m, part.look, flags.looks[number])
@@ -247,23 +254,60 @@ class DescriptorFetch(wiring.Component):
         jobs = m.submodules.jobs = SyncFifo(Job, self._reads)
         heads = m.submodules.heads = SyncFifo(Head, HEADS)
         ring = m.submodules.ring_chunks = ChunkUnpacker(self._width)
-        chain = m.submodules.chain_chunks = ChunkUnpacker(self._width)
         connect(m, issue.jobs, jobs.i)
-        connect(m, jobs.o, assembler.jobs)
+        connect(m, jobs.o, self._ahead.jobs)
+        connect(m, ring.o, self._ahead.ring)
         connect(m, assembler.heads, heads.i)
         connect(m, heads.o, issue.heads)
         connect(m, issue.request, flipped(self.ring.request))
         connect(m, flipped(self.ring.data), ring.i)
-        connect(m, ring.o, assembler.ring)
-        connect(m, assembler.request, flipped(self.chain.request))
-        connect(m, flipped(self.chain.data), chain.i)
-        connect(m, chain.o, assembler.chain)
+        self._connect_tables_ahead(m)
 
         # A read of entries is issued only if all its heads will find a place.
         free = Signal(range(HEADS + 1), init=HEADS)
         begun = heads.o.valid & heads.o.ready
         m.d.sync += free.eq(free + begun + assembler.heads_returned - issue.heads_claimed)
         m.d.comb += issue.heads_free.eq(free)
+
+    def _connect_tables_ahead(self, m):
+        """Ring data waits here for the tables it refers to; their data has a place kept free."""
+        ahead, assembler = self._ahead, self._assembler
+        jobs = m.submodules.jobs_on = SyncFifo(Job, TABLES)
+        ring = m.submodules.ring_on = SyncFifo(Chunk, 2 * TABLES)
+        requests = m.submodules.requests = RoundRobinArbiter(DmaReadRequest, 2)
+        chunks = m.submodules.chain_chunks = ChunkUnpacker(self._width)
+        tables = m.submodules.tables_ahead = SyncFifo(Chunk, BATCH * TABLES)
+        connect(m, ahead.jobs_on, jobs.i)
+        connect(m, jobs.o, assembler.jobs)
+        connect(m, ahead.ring_on, ring.i)
+        connect(m, ring.o, assembler.ring)
+        connect(m, assembler.request, requests.i[0])
+        connect(m, ahead.request, requests.i[1])
+        connect(m, requests.o, flipped(self.chain.request))
+        connect(m, flipped(self.chain.data), chunks.i)
+
+        chain, chunk = assembler.chain, chunks.o
+        m.d.comb += [
+            tables.i.payload.eq(chunk.payload),
+            tables.i.valid.eq(chunk.valid & chunk.payload.table),
+            ahead.returned.eq(tables.o.valid & tables.o.ready & tables.o.payload.last),
+            ahead.forget.valid.eq(self._commander.inits[1].valid),
+            ahead.forget.queue.eq(self._commander.inits[1].queue),
+        ]
+        with m.If(assembler.from_table):
+            m.d.comb += [
+                chain.payload.eq(tables.o.payload),
+                chain.valid.eq(tables.o.valid),
+                tables.o.ready.eq(chain.ready),
+            ]
+        with m.Else():
+            m.d.comb += [
+                chain.payload.eq(chunk.payload),
+                chain.valid.eq(chunk.valid & ~chunk.payload.table),
+            ]
+        m.d.comb += chunk.ready.eq(
+            Mux(chunk.payload.table, tables.i.ready, chain.ready & ~assembler.from_table)
+        )
 
     def _connect_rest(self, m):
         issue, assembler = self._issue, self._assembler

@@ -38,15 +38,18 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
 
     A ring descriptor takes 1 cycle, a job 3 besides. Chains that go through an indirect table or
     from one split descriptor to another that is not its neighbour are walked on the ``chain``
-    port, during which the jobs behind wait. The part never waits for another TAKE than the one
-    that is being answered: a chain that finds no place in the cache is dropped and fetched again
-    later (``starved``), or while it is being given (``oversize``).
+    port, during which the jobs behind wait; TableAhead has asked for most tables before. The part
+    never waits for another TAKE than the one that is being answered: a chain that finds no place in
+    the cache is dropped and fetched again later (``starved``), or while it is being given
+    (``oversize``).
 
     Members
     -------
     jobs, ring : ``In``
         A packet of chunks for each job except DROP.
     chain, request : ``In(stream(Chunk))``, ``Out(stream(DmaReadRequest))``
+    from_table : ``Out(1)``
+        ``chain`` is to be data of tables that were asked for ahead, not of ``request``.
     heads : ``Out(stream(Head))``
         Has a place for every entry that was asked for.
     heads_returned : ``Out(6)``
@@ -71,6 +74,7 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
                 "jobs": In(stream.Signature(Job)),
                 "ring": In(stream.Signature(Chunk)),
                 "chain": In(stream.Signature(Chunk)),
+                "from_table": Out(1),
                 "request": Out(stream.Signature(DmaReadRequest)),
                 "heads": Out(stream.Signature(Head)),
                 "heads_returned": Out(6),
@@ -136,9 +140,9 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
         #: The ring port's packet of this job has chunks that were not taken.
         self._ring_open = Signal()
         self._position = Signal(16)
-        #: Cache slots held: for descriptors not looked at yet, and for the walk.
+        #: Descriptors or entries not looked at yet, and cache slots held for the chain under way.
         self._left = Signal(6)
-        self._credit = Signal(4)
+        self._credit = Signal(self._slot_bits)
         self._lane = Signal(3)
         # The chain so far.
         self._start = Signal(16)
@@ -256,7 +260,7 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
             self._ring_open.eq(job.kind != JobKind.DROP),
             self._position.eq(job.position),
             self._left.eq(job.count),
-            self._credit.eq((job.kind == JobKind.HEAD) | (job.kind == JobKind.DROP)),
+            self._credit.eq(((job.kind == JobKind.HEAD) | (job.kind == JobKind.DROP)) << job.grain),
             self._lane.eq(0),
             self._made.eq(0),
             self._start.eq(Mux(job.kind == JobKind.HEAD, job.position, chain.start)),
@@ -351,14 +355,22 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
             m.d.sync += self._ring_open.eq(0)
         with m.If(self.chain.valid & self.chain.payload.last):
             m.d.sync += self._chain_open.eq(0)
-        with m.If(~self._ring_open & ~self._chain_open):
+        dropped = Signal()
+        m.d.comb += dropped.eq(self.ring.valid & self.ring.ready & self.ring.payload.table)
+        next_table = ~self._chain_open & (self._owed != 0)
+        m.d.sync += self._owed.eq(self._owed + dropped - next_table)
+        with m.If(next_table):
+            m.d.sync += [self._chain_open.eq(1), self.from_table.eq(1)]
+        with m.Elif(~self._ring_open & ~self._chain_open):
             m.next = "FINISH"
 
     def _finish(self, m):
         read = self._job.kind != JobKind.DROP
         m.d.comb += [
             self.done.value.reads.eq(self._reads + read),
-            self.done.value.slots.eq(self._done_slots + self._left + self._credit),
+            self.done.value.slots.eq(
+                self._done_slots + (self._left << self._job.grain) + self._credit
+            ),
             self.chain_state.valid.eq(1),
             self.touch.valid.eq(1),
             self.flags.valid.eq(self._made),

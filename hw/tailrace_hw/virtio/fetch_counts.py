@@ -11,7 +11,7 @@ __all__ = ["QueueCounts"]
 
 
 class QueueCounts(wiring.Component):
-    """Counts of one queue. Latency 1 cycle from the tables, ``room`` 2.
+    """Counts of one queue. Latency 1 cycle from the tables, ``room`` and ``grain`` 2.
 
     Parameters
     ----------
@@ -26,8 +26,12 @@ class QueueCounts(wiring.Component):
     busy : ``Out(1)``
         Either is not 0.
     room : ``Out``
-        Ring descriptors or entries that may be asked for: as each may become several segments,
-        there is sure to be room for one only.
+        Ring descriptors or entries that may be asked for.
+    grain : ``Out(3)``
+        Cache slots to hold for each of them, as a power of two: segments it is likely to become.
+        Only when that makes no room for one while ``meagre``, one is tried with a slot.
+    weight : ``Out(3)``
+        Segments that one is likely to become, as a power of two.
     meagre : ``Out(1)``
         Nothing will make more room by itself.
     full, no_whole_chain : ``Out(1)``
@@ -51,6 +55,8 @@ class QueueCounts(wiring.Component):
                 "reserved": Out(slot_bits),
                 "busy": Out(1),
                 "room": Out(slot_bits),
+                "weight": Out(3),
+                "grain": Out(3),
                 "meagre": Out(1),
                 "full": Out(1),
                 "no_whole_chain": Out(1),
@@ -62,14 +68,12 @@ class QueueCounts(wiring.Component):
         m = Module()
         filled, taken, misfit = self.filled, self.taken, self.misfit
         used = Signal(self._slot_bits)
-        weight = Signal(3)
+        weight = self.weight
         nothing_to_give = Signal()
         free = self._depth - used
-        # Descriptors in flight, and those to be read, may become several segments.
-        expected = self.reserved << weight
         share = Signal(self._slot_bits)
         m.d.comb += [
-            share.eq(Mux(free > expected, free - expected, 0) >> weight),
+            share.eq((free - self.reserved)[: self._slot_bits] >> weight),
             self.meagre.eq(nothing_to_give & (self.reserved == 0)),
             self.busy.eq((self.reads != 0) | (self.reserved != 0)),
             self.full.eq(free == 0),
@@ -85,5 +89,6 @@ class QueueCounts(wiring.Component):
                 misfit.cached & ((filled.whole != taken.given) | (taken.freed == misfit.freed))
             ),
             self.room.eq(Mux(self.meagre & (share == 0), free != 0, share)),
+            self.grain.eq(Mux(share == 0, 0, weight)),
         ]
         return m

@@ -30,7 +30,7 @@ class QueueFlags(wiring.Component):
         Set ``ready``.
     notify : ``In(stream(QueueNotify))``
         Always ready. Sets ``pending`` of an enabled queue; of another it is dropped.
-    looks : array of 3 ``In(TableRead)``
+    looks : array of 4 ``In(TableRead)``
         The flags of one queue.
     halt : ``In(1)``
     streaming, streaming_queue : ``In(1)``, ``In(8)``
@@ -53,7 +53,7 @@ class QueueFlags(wiring.Component):
                 "ops": In(FlagOp()).array(3),
                 "touches": In(Touch()).array(2),
                 "notify": In(stream.Signature(QueueNotify)),
-                "looks": Out(TableRead(Flags).flip()).array(3),
+                "looks": Out(TableRead(Flags).flip()).array(4),
                 "halt": In(1),
                 "streaming": In(1),
                 "streaming_queue": In(8),

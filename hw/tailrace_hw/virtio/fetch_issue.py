@@ -188,6 +188,8 @@ class FetchIssue(wiring.Component):
         )
         self._left = Signal(16)
         self._window = Signal(3)
+        #: Of the plans' counts, which are made of ``room`` a cycle before.
+        self._grain = Signal(3)
         m.d.comb += [
             counts.filled.eq(self.filled.value),
             counts.taken.eq(self.taken.value),
@@ -199,6 +201,7 @@ class FetchIssue(wiring.Component):
         m.d.sync += [
             self._left.eq(self.polled.value.index - self.position_now.value),
             self._window.eq(self.chain.value.window),
+            self._grain.eq(counts.grain),
         ]
 
     def _plans(self, m):
@@ -215,6 +218,7 @@ class FetchIssue(wiring.Component):
             self._packed.reads.eq(self._count.reads),
             self._packed.window.eq(self._window),
             self._split.left.eq(self._left),
+            self._split.weight.eq(self._count.weight),
         ]
 
     def _listen(self, m, free):
@@ -357,12 +361,13 @@ class FetchIssue(wiring.Component):
             job.queue.eq(self._queue),
             job.epoch.eq(self._flags.epoch),
             job.count.eq(count),
+            job.grain.eq(self._grain),
             job.position.eq(self._position),
         ]
         m.d.comb += [
             self.issued.valid.eq(1),
             self.issued.value.reads.eq(self.issued_now.value.reads + reads),
-            self.issued.value.slots.eq(self.issued_now.value.slots + count),
+            self.issued.value.slots.eq(self.issued_now.value.slots + (count << self._grain)),
         ]
 
     def _head_act(self, m):
@@ -379,6 +384,7 @@ class FetchIssue(wiring.Component):
         with m.Else():
             self._read(m, JobKind.HEAD, 0, config.desc + (index << 4), burst << 4)
         m.d.sync += [
+            job.grain.eq(head.grain),
             job.head.eq(head.head),
             job.position.eq(head.position),
             job.epoch.eq(head.epoch),

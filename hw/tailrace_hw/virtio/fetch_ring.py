@@ -54,10 +54,10 @@ class RingStates:
                 with m.If(self._slots == 0):
                     m.d.sync += self._start.eq(self._position)
                 with m.If(judge.indirect):
-                    m.d.sync += self._credit.eq(1)
+                    m.d.sync += self._credit.eq(1 << self._job.grain)
                     self.begin_table(m)
                 with m.Else():
-                    m.d.sync += self._done_slots.eq(self._done_slots + 1)
+                    m.d.sync += self._done_slots.eq(self._done_slots + (1 << self._job.grain))
                     self.keep(m, ~judge.follows, judge.other, self._slots + 1)
 
     def _empty(self, m):
@@ -106,6 +106,7 @@ class RingStates:
         m.d.comb += [
             head.queue.eq(self._queue),
             head.epoch.eq(self._job.epoch),
+            head.grain.eq(self._job.grain),
             head.position.eq(self._position),
             head.head.eq(entries[self._lane]),
         ]

@@ -8,7 +8,8 @@ __all__ = ["ENTRIES", "SplitPlan"]
 
 #: Available entries read at once: a 64-byte line.
 ENTRIES = 32
-#: With room for this many, a batch is worth its read even if it could be longer.
+#: With room for this many of one segment, a batch is worth its read even if it could be longer.
+#: Of longer chains less is enough, for the cache does not hold many.
 ENOUGH = 8
 
 
@@ -19,8 +20,8 @@ class SplitPlan(wiring.Component):
 
     Members
     -------
-    size, position, room, meagre, single, left : ``In``
-        ``left``: entries known to be available.
+    size, position, room, meagre, single, left, weight : ``In``
+        ``left``: entries known to be available. ``weight``: segments of one, as a power of two.
     count : ``Out``
         Entries to read; 0: wait.
     """
@@ -35,6 +36,7 @@ class SplitPlan(wiring.Component):
                 "meagre": In(1),
                 "single": In(1),
                 "left": In(16),
+                "weight": In(3),
                 "count": Out(6),
             }
         )
@@ -46,6 +48,7 @@ class SplitPlan(wiring.Component):
         to_end = Signal(16)
         limit = Signal(6)
         wanted = Signal(6)
+        enough = Signal(4)
         m.d.comb += [
             index.eq(self.position & (self.size - 1)[:16]),
             # Entries begin 4 bytes behind the line that the driver area begins.
@@ -53,9 +56,10 @@ class SplitPlan(wiring.Component):
             to_end.eq(self.size - index),
             limit.eq(Mux(to_end < to_line, to_end, to_line)),
         ]
+        m.d.comb += enough.eq(ENOUGH >> self.weight[1:])
         m.d.sync += wanted.eq(Mux(self.single, 1, Mux(self.left < limit, self.left, limit)))
         with m.If(self.room >= wanted):
             m.d.sync += self.count.eq(wanted)
         with m.Else():
-            m.d.sync += self.count.eq(Mux((self.room >= ENOUGH) | self.meagre, self.room, 0))
+            m.d.sync += self.count.eq(Mux((self.room >= enough) | self.meagre, self.room, 0))
         return m

@@ -14,6 +14,7 @@ __all__ = [
     "DESC_F_USED",
     "DESC_F_WRITE",
     "HEAD_BURST",
+    "TABLE_TAG",
     "ChainState",
     "Chunk",
     "EventDone",
@@ -42,6 +43,8 @@ BATCH = 8
 #: Descriptors read at a split chain's head: drivers mostly link neighbours, so the second
 #: descriptor of a chain is usually there without a dependent read.
 HEAD_BURST = 2
+#: In the tag of a read: the first burst of a table, asked for before its turn.
+TABLE_TAG = 1 << 15
 
 #: Bit numbers in the flags of a descriptor (2.7.5 and 2.8.13).
 DESC_F_NEXT = 0
@@ -112,8 +115,10 @@ class Job(data.Struct):
     kind: JobKind
     queue: 8
     epoch: 1
-    #: Cache slots held: descriptors (PACKED) or entries (ENTRIES) asked for.
+    #: Descriptors (PACKED) or entries (ENTRIES) asked for, and cache slots held for each, as for a
+    #: HEAD or DROP, as a power of two.
     count: 6
+    grain: 3
     #: Where in the ring: wrap counter and offset (packed), available index (split).
     position: 16
     head: 16
@@ -124,6 +129,7 @@ class Head(data.Struct):
 
     queue: 8
     epoch: 1
+    grain: 3
     position: 16
     head: 16
 
@@ -157,6 +163,9 @@ class Chunk(data.Struct):
     zero_length: 1
     #: Address + length is above 2**64.
     wraps: 1
+    #: Ring data: the first burst of this descriptor's table was asked for. Other data: it is of
+    #: such a burst.
+    table: 1
 
     @property
     def address(self):

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from tailrace_hw.lib.packet import PacketSignature
 from tailrace_hw.pcie.dma import DmaReadMeta, DmaStatus
-from tailrace_hw.virtio.fetch_types import BATCH, Chunk
+from tailrace_hw.virtio.fetch_types import BATCH, TABLE_TAG, Chunk
 
 __all__ = ["ChunkUnpacker"]
 
@@ -44,13 +44,17 @@ class ChunkUnpacker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         chunks = m.submodules.chunks = fifo.SyncFIFOBuffered(width=129, depth=4 * BATCH)
-        packets = m.submodules.packets = fifo.SyncFIFOBuffered(width=1, depth=2 * BATCH)
+        packets = m.submodules.packets = fifo.SyncFIFOBuffered(width=2, depth=2 * BATCH)
 
         cut = Signal(128)
         cut_valid = Signal()
         cut_last = Signal()
         cut_fault = Signal()
+        #: Of the packet, so of the beat too.
+        cut_table = Signal()
         taken = Signal()
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += cut_table.eq((self.i.payload.meta.tag & TABLE_TAG) != 0)
         if self._width == 64:
             self._join(m, cut, cut_valid, cut_last, cut_fault, taken)
         else:
@@ -63,7 +67,7 @@ class ChunkUnpacker(wiring.Component):
             taken.eq(cut_valid & chunks.w_rdy & packets.w_rdy),
             chunks.w_data.eq(Cat(cut, cut_last)),
             chunks.w_en.eq(taken & ~excess),
-            packets.w_data.eq(cut_fault),
+            packets.w_data.eq(Cat(cut_fault, cut_table)),
             packets.w_en.eq(taken & cut_last),
         ]
         with m.If(taken):
@@ -134,7 +138,8 @@ class ChunkUnpacker(wiring.Component):
                 o.valid.eq(1),
                 o.payload.raw.eq(raw),
                 o.payload.last.eq(chunks.r_data[128]),
-                o.payload.fault.eq(packets.r_data),
+                o.payload.fault.eq(packets.r_data[0]),
+                o.payload.table.eq(packets.r_data[1]),
                 o.payload.zero_length.eq(raw[64:96] == 0),
                 o.payload.wraps.eq(end[64] & (end[:64] != 0)),
             ]

@@ -16,8 +16,8 @@ class WalkStates:
 
     A table is read in bursts from the descriptor that is wanted on. Chunks are skipped until the
     wanted one is there; when a burst ends before, the next is read. The first burst of a split
-    chain is that of its head, on the ring port. Packed tables are read in order, split tables by
-    ``next``.
+    chain is that of its head, on the ring port; that of a table may have been asked for ahead.
+    Packed tables are read in order, split tables by ``next``.
     """
 
     def walk_registers(self):
@@ -26,6 +26,8 @@ class WalkStates:
         self._walked = Signal()
         self._on_chain = Signal()
         self._chain_open = Signal()
+        #: Packets of table data that were asked for and are not needed.
+        self._owed = Signal(4)
         self._in_table = Signal()
         self._table = Signal(64)
         self._entries_in_table = Signal(16)
@@ -80,6 +82,14 @@ class WalkStates:
             self._wanted.eq(0),
         ]
         m.next = "CLOSE"
+        with m.If(chunk.table):
+            m.d.sync += [
+                self.from_table.eq(1),
+                self._chain_open.eq(1),
+                self._on_chain.eq(1),
+                self._front.eq(0),
+            ]
+            m.next = "WALK"
 
     def walk_states(self, m):
         with m.State("WALK"):
@@ -179,6 +189,7 @@ class WalkStates:
         ]
         with m.If(self.request.ready):
             m.d.sync += [
+                self.from_table.eq(0),
                 self._chain_open.eq(1),
                 self._on_chain.eq(1),
                 self._front.eq(self._wanted),
