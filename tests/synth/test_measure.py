@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tailrace_sim.synth.cells import area
-from tailrace_sim.synth.flow import Figures, Subject, measure
+from tailrace_sim.synth.flow import Figures, Subject, measure, paths_over
 from tailrace_sim.synth.front import flat
 from tailrace_sim.synth.mapping import FAMILIES
 from tailrace_sim.synth.third_party import read_third_party
@@ -136,3 +136,11 @@ def test_an_error_names_its_log():
 def test_luts_as_memory_are_counted_as_luts():
     taken = area({"RAM32M16": 2, "SRL16E": 3, "LUT6": 4, "INV": 1, "RAMB18E2": 3, "PCIE40E4": 1})
     assert (taken.lut, taken.lutram, taken.bram, taken.other) == (5, 19, 1.5, 1)
+
+
+def test_every_part_with_a_long_path_is_found():
+    chain = subject("chain")
+    ((part, beyond, path),) = paths_over(chain, FAMILIES["xcup"], 4)
+    assert (part, beyond, path.levels) == ("", 1, 5)
+    assert path.names[1:-1] == [f"between[{level}] @{level}" for level in range(1, 6)]
+    assert not paths_over(chain, FAMILIES["xcup"], 5)

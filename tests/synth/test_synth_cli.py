@@ -74,7 +74,7 @@ def test_a_block_and_somebody_elses_verilog(synth, tmp_path):
     assert "ours / theirs" in result.stdout
     theirs, ours = json.loads((tmp_path / "a.json").read_text())
     assert (theirs["name"], theirs["lut"], theirs["ff"], theirs["carry"]) == ("adder", 8, 24, 2)
-    assert ours["name"] == "event_arbiter"
+    assert (ours["name"], ours["width"], theirs["width"]) == ("event_arbiter", 512, 0)
     for member in ("family", "width", "lutram", "bram", "uram", "dsp", "depth", "fmax_mhz", "path"):
         assert member in ours
     page = (tmp_path / "a.html").read_text()

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,7 @@ from tailrace_sim.build import BuildError
 from tailrace_sim.cli.generate import ConfigOption, WidthOption, load_config
 from tailrace_sim.synth import record, table
 from tailrace_sim.synth.blocks import BLOCKS, names, open_block
-from tailrace_sim.synth.flow import Figures, Subject, measure
+from tailrace_sim.synth.flow import Figures, Subject, measure, paths_over
 from tailrace_sim.synth.flow import Progress as Report
 from tailrace_sim.synth.front import flat
 from tailrace_sim.synth.mapping import FAMILIES
@@ -33,6 +34,8 @@ from tailrace_sim.synth.third_party import read_third_party
 from tailrace_sim.synth.yosys import SynthError
 
 __all__ = ["synth"]
+
+LIMIT = record.LIMIT_LEVELS
 
 
 @contextlib.contextmanager
@@ -119,6 +122,9 @@ def synth(
     param: Annotated[
         list[str] | None, typer.Option("--param", metavar="K=V", help="A parameter of it.")
     ] = None,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Every part that a path of over 12 levels leads into.")
+    ] = False,
     against: Annotated[
         str | None, typer.Option("--against", metavar="BLOCK", help="Our block beside it.")
     ] = None,
@@ -150,6 +156,8 @@ def synth(
                 subjects.append(_theirs(files, top, param or [], flatten))
             subjects += _ours(ours, settings, flatten, report)
             figures = measure(subjects, FAMILIES[family], settings.width, report)
+            if foreign:
+                figures[0] = replace(figures[0], width=0)
             if pnr:
                 figures = place_all(figures, subjects, report)
     except (SynthError, BuildError, VerilogError) as error:
@@ -158,6 +166,9 @@ def synth(
     table.show(console, figures, title)
     if foreign and against:
         table.compare(console, figures[0], figures[1])
+    if paths:
+        for subject in subjects:
+            table.show_paths(console, subject.name, paths_over(subject, FAMILIES[family], LIMIT))
     _write(figures, json_file, html_file, title)
     console.print(f"{json_file}, {html_file}")
     if keep:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tailrace_sim.synth.graph import Graph
 
-__all__ = ["Path", "longest_path"]
+__all__ = ["Path", "long_paths", "longest_path"]
 
 _NEVER = -(10**6)
 
@@ -116,3 +116,27 @@ def longest_path(graph: Graph, *, ports: bool) -> Path | None:
     if at < len(graph.ends):
         names.append(f"{graph.end_name(at)} @{levels}")
     return Path(levels, names, found.loops)
+
+
+def long_paths(graph: Graph, limit: int) -> list[tuple[str, int, Path]]:
+    """The longest path into each part that has one of more than ``limit`` levels, longest first.
+
+    Returns
+    -------
+    For each such part: where it stands, how many clocked inputs of it are beyond the limit, and the
+    path between registers.
+    """
+    if not graph.starts.size:
+        return []
+    found = _levels(graph, graph.starts)
+    level = found.level[graph.ends]
+    paths = []
+    for place in graph.places:
+        mine = level[place.first_end : place.first_end + len(place.module.ends)]
+        if mine.size and mine.max() > limit:
+            at = place.first_end + int(mine.argmax())
+            names = _names(found, _trace(found, int(graph.ends[at])))
+            names.append(f"{graph.end_name(at)} @{mine.max()}")
+            beyond = int((mine > limit).sum())
+            paths.append((place.path.rstrip("."), beyond, Path(int(mine.max()), names)))
+    return sorted(paths, key=lambda entry: -entry[2].levels)

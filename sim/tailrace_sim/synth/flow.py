@@ -5,19 +5,19 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path as File
 from typing import Any
 
 from tailrace_sim.synth import cells, depth, graph
 from tailrace_sim.synth.cells import Area, area
-from tailrace_sim.synth.depth import longest_path
+from tailrace_sim.synth.depth import Path, long_paths, longest_path
 from tailrace_sim.synth.front import Design
 from tailrace_sim.synth.graph import Graph, ModuleGraph, assemble
 from tailrace_sim.synth.mapping import Family, Mapped, map_modules
 from tailrace_sim.synth.rtlil import Module
 from tailrace_sim.synth.yosys import SynthError, synth_root
 
-__all__ = ["Figures", "Progress", "Subject", "content_of", "measure"]
+__all__ = ["Figures", "Progress", "Subject", "content_of", "graph_of", "measure", "paths_over"]
 
 #: Called with what is being done, how much of it is done, and of how much.
 Progress = Callable[[str, int, int], None]
@@ -91,7 +91,7 @@ def content_of(subject: Subject, family: Family) -> str:
 
 def _program() -> str:
     parts = [__file__, *(module.__file__ or "" for module in (cells, depth, graph))]
-    return hashlib.sha256(b"".join(Path(part).read_bytes() for part in parts)).hexdigest()[:8]
+    return hashlib.sha256(b"".join(File(part).read_bytes() for part in parts)).hexdigest()[:8]
 
 
 def measure(
@@ -139,10 +139,16 @@ def _module_graph(module: Module, mapped: Mapped) -> ModuleGraph:
     return ModuleGraph(mapped.netlist, children)
 
 
-def _analyse(
-    subject: Subject, family: Family, width: int, mapped: dict[str, Mapped],
-    graphs: dict[str, ModuleGraph], content: str,
-) -> Figures:  # fmt: skip
+def graph_of(
+    subject: Subject, mapped: dict[str, Mapped], graphs: dict[str, ModuleGraph] | None = None
+) -> tuple[Graph, dict[str, ModuleGraph]]:
+    """The bits of a mapped subject, and its modules' by name.
+
+    Parameters
+    ----------
+    graphs : those of modules that were read before; grows
+    """
+    graphs = {} if graphs is None else graphs
     mine: dict[str, ModuleGraph] = {}
     for module in subject.modules():
         # Modules of equal content share a netlist, but their children have names of their own.
@@ -150,7 +156,20 @@ def _analyse(
         if key not in graphs:
             graphs[key] = _module_graph(module, mapped[module.key])
         mine[module.name] = graphs[key]
-    whole = assemble(subject.module, mine)
+    return assemble(subject.module, mine), mine
+
+
+def paths_over(subject: Subject, family: Family, limit: int) -> list[tuple[str, int, Path]]:
+    """:func:`~tailrace_sim.synth.depth.long_paths` of a subject."""
+    mapped = map_modules(subject.modules(), family, lambda done, of: None)
+    return long_paths(graph_of(subject, mapped)[0], limit)
+
+
+def _analyse(
+    subject: Subject, family: Family, width: int, mapped: dict[str, Mapped],
+    graphs: dict[str, ModuleGraph], content: str,
+) -> Figures:  # fmt: skip
+    whole, mine = graph_of(subject, mapped, graphs)
     counts = _counts(whole)
     taken = area(counts)
     if not taken.cells:

@@ -1,17 +1,18 @@
 """Figures on the screen and in a report."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path as File
 
 from rich.console import Console
 from rich.table import Table
 
 from tailrace_sim.report import Report
+from tailrace_sim.synth.depth import Path
 from tailrace_sim.synth.flow import Figures
 from tailrace_sim.synth.record import LIMIT_LEVELS
 from tailrace_sim.synth.treemap import treemap_figure
 
-__all__ = ["compare", "show", "write_html"]
+__all__ = ["compare", "show", "show_paths", "write_html"]
 
 _COLUMNS = ("lut", "ff", "carry", "lutram", "bram", "uram", "dsp")
 _HEADS = ("LUT", "FF", "carry", "LUTRAM", "BRAM", "URAM", "DSP")
@@ -57,6 +58,15 @@ def _remarks(figures: Figures) -> list[str]:
     return remarks
 
 
+def show_paths(console: Console, name: str, paths: Sequence[tuple[str, int, Path]]) -> None:
+    """Each part of a block into which a long path leads."""
+    console.print(f"{name}: long paths lead into {len(paths)} parts", style="bold", highlight=False)
+    for part, beyond, path in paths:
+        head = f"  {path.levels} levels into {part or '(top)'}, {beyond} pins beyond the limit: "
+        console.print(head + " -> ".join(path.names), highlight=False, markup=False,
+                      soft_wrap=True)  # fmt: skip
+
+
 def compare(console: Console, theirs: Figures, ours: Figures) -> None:
     """Two blocks side by side with ratios."""
     table = Table("", theirs.name, f"{ours.name} (ours)", "ours / theirs")
@@ -76,7 +86,7 @@ def compare(console: Console, theirs: Figures, ours: Figures) -> None:
     console.print(table)
 
 
-def write_html(path: Path, figures: Sequence[Figures], title: str) -> None:
+def write_html(path: File, figures: Sequence[Figures], title: str) -> None:
     """Treemaps and a table in one file.
 
     Raises
