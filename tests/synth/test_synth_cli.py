@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from tailrace.cli.main import main
+from tailrace_sim.synth.blocks import BLOCKS
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data" / "verilog"
@@ -64,6 +65,14 @@ def test_what_is_wrong_is_said_in_one_line(synth, arguments, words):
     lines = [line for line in result.stderr.splitlines() if line.startswith("tailrace: ")]
     assert len(lines) == 1, result.stderr
     assert "Traceback" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("width", [64, 128, 512, 1024])
+def test_every_part_that_stands_alone_exists_at_every_width(width):
+    parts = [block.make for block in BLOCKS.values() if block.make is not None]
+    assert parts
+    for make in parts:
+        make(width)
 
 
 def test_a_block_and_somebody_elses_verilog(synth, tmp_path):

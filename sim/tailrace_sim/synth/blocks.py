@@ -18,7 +18,7 @@ from tailrace_hw.lib.axis_adapter import AxisToPacket, PacketToAxis
 from tailrace_hw.lib.checksum import InternetChecksum
 from tailrace_hw.lib.crc32 import Crc32
 from tailrace_hw.lib.fifo import AsyncFifo, SyncFifo
-from tailrace_hw.lib.packet import NoMeta, beat_layout
+from tailrace_hw.lib.packet import WIDTHS, NoMeta, beat_layout
 from tailrace_hw.lib.packet_fifo import PacketFifo
 from tailrace_hw.lib.stage import SkidStage
 from tailrace_hw.lib.width import WidthConverter
@@ -54,6 +54,11 @@ def _beats(width: int) -> data.StructLayout:
     return beat_layout(width, NoMeta)
 
 
+def _widths(width: int) -> tuple[int, int]:
+    """The narrow and the wide side of a converter."""
+    return (width // 2, width) if width > min(WIDTHS) else (width, 2 * width)
+
+
 _ALL = [
     Block("pcie", "everything between the PCIe block and the device", "pcie"),
     Block("dma_read", "DMA read engine, all clients", "pcie.read"),
@@ -84,10 +89,10 @@ _ALL = [
           make=lambda width: RoundRobinArbiter(_beats(width), 4, packets=True)),
     Block("event_arbiter", "lib: 4 error streams into one",
           make=lambda width: RoundRobinArbiter(ErrorEvent, 4)),
-    Block("widen", "lib: from half the width",
-          make=lambda width: WidthConverter(width // 2, width)),
-    Block("narrow", "lib: to half the width",
-          make=lambda width: WidthConverter(width, width // 2)),
+    Block("widen", "lib: from half the width; at 64 to 128",
+          make=lambda width: WidthConverter(*_widths(width))),
+    Block("narrow", "lib: to half the width; at 64 from 128",
+          make=lambda width: WidthConverter(*reversed(_widths(width)))),
     Block("axis_to_packet", "lib: AXI4-Stream in", make=lambda width: AxisToPacket(width)),
     Block("packet_to_axis", "lib: AXI4-Stream out", make=lambda width: PacketToAxis(width)),
     Block("checksum", "lib: internet checksum", make=lambda width: InternetChecksum(width)),

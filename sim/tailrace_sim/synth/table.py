@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path as File
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -30,12 +31,15 @@ def _cells(figures: Figures) -> list[str]:
 
 def show(console: Console, figures: Sequence[Figures], title: str) -> None:
     """The table, and under it what a reader should not miss."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("block")
-    for head in (*_HEADS, "depth", "with ports", "Fmax MHz"):
-        table.add_column(head, justify="right")
-    for entry in figures:
-        table.add_row(*_cells(entry))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    heads = ["block", *_HEADS, "depth", "ports", "Fmax MHz"]
+    rows = [_cells(entry) for entry in figures]
+    # What no block has needs no column: the table has to fit a terminal.
+    kept = [k for k in range(len(heads)) if any(row[k] not in ("", "0") for row in rows)]
+    for k in kept:
+        table.add_column(heads[k], justify="right" if k else "left", no_wrap=k == 0)
+    for row in rows:
+        table.add_row(*(row[k] for k in kept))
     console.print(table)
     for entry in figures:
         for remark in _remarks(entry):
