@@ -103,6 +103,7 @@ class QueueProof(wiring.Component):
 QUEUES = {
     "register": (stage, lambda lib: lib.RegisterStage(BITS), 1, 1, 1),
     "skid": (stage, lambda lib: lib.SkidStage(BITS), 2, 1, 2),
+    "ready": (stage, lambda lib: lib.ReadyStage(BITS), 1, 1, 1, True),
     "fifo-of-2": (fifo, lambda lib: lib.SyncFifo(BITS, 2), 2, 2, 2),
     "fifo-of-3": (fifo, lambda lib: lib.SyncFifo(BITS, 3), 3, 2, 3),
     "fifo-of-4": (fifo, lambda lib: lib.SyncFifo(BITS, 4), 4, 2, 4),
@@ -121,6 +122,9 @@ FAULTS = {
     "register-overwrites": ("register", "ready.eq(~self.o.valid | self.o.ready)", "ready.eq(1)"),
     "skid-forgets": ("skid", "[skid_valid.eq(1), ", "[skid_valid.eq(0), "),
     "skid-repeats": ("skid", "| skid_valid), skid_valid.eq(0)]", "| skid_valid)]"),
+    "ready-forgets": ("ready", "kept_valid.eq(self.o.valid & ~self.o.ready)", "kept_valid.eq(0)"),
+    "ready-overwrites": ("ready", "with m.If(~kept_valid):", "with m.If(1):"),
+    "ready-overtakes": ("ready", "Mux(kept_valid, kept, self.i.payload)", "self.i.payload"),
     "fifo-overflows": ("fifo-of-3", "self.level != depth", "self.level != depth + 1"),
     "fifo-wraps-late": ("fifo-of-3", "read_index == depth - 1", "read_index == depth"),
     "fifo-loses-output": ("fifo-of-3", "& (~self.o.valid | self.o.ready)),\n            write.addr",

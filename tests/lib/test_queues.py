@@ -6,7 +6,7 @@ from amaranth.hdl import ClockDomain
 from tailrace_hw.lib.fall_through import FallThroughFifo
 from tailrace_hw.lib.fifo import AsyncFifo, SyncFifo
 from tailrace_hw.lib.packet import beat_layout
-from tailrace_hw.lib.stage import RegisterStage, SkidStage
+from tailrace_hw.lib.stage import ReadyStage, RegisterStage, SkidStage
 from tailrace_sim.streams import receive, send, to_beats
 from tailrace_sim.unit import STALLS, check_refused, check_stream, expect_silence, seeded, simulate
 
@@ -14,6 +14,7 @@ from tailrace_sim.unit import STALLS, check_refused, check_stream, expect_silenc
 QUEUES = {
     "register": (RegisterStage, 1, 1),
     "skid": (SkidStage, 1, 1),
+    "ready": (ReadyStage, 0, 1),
     "fifo of 2": (lambda shape: SyncFifo(shape, 2), 2, 1.5),
     "fifo of 3": (lambda shape: SyncFifo(shape, 3), 2, 1),
     "fifo of 16": (lambda shape: SyncFifo(shape, 16), 2, 1),
@@ -59,8 +60,11 @@ def test_fifo_holds_exactly_its_depth():
     simulate(dut, bench)
 
 
-def test_an_item_passes_an_empty_queue_at_once():
-    dut = FallThroughFifo(8, 2)
+@pytest.mark.parametrize(
+    "make", [lambda: FallThroughFifo(8, 2), lambda: ReadyStage(8)], ids=["fall-through", "ready"]
+)
+def test_an_item_passes_an_empty_queue_at_once(make):
+    dut = make()
 
     async def bench(ctx):
         for ready in (1, 0):

@@ -1,10 +1,10 @@
 """Registers in a stream: what a long path is cut with."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["RegisterStage", "SkidStage"]
+__all__ = ["ReadyStage", "RegisterStage", "SkidStage"]
 
 
 class RegisterStage(wiring.Component):
@@ -35,6 +35,45 @@ class RegisterStage(wiring.Component):
             m.d.sync += self.o.valid.eq(self.i.valid)
             with m.If(self.i.valid):
                 m.d.sync += self.o.payload.eq(self.i.payload)
+        return m
+
+
+class ReadyStage(wiring.Component):
+    """One register that cuts ready; valid and payload pass through.
+
+    Latency 0, one item a cycle, order kept, nothing dropped. ``i.ready`` comes straight from a
+    register; an item that the output does not take in the cycle in which it enters is kept and
+    leaves before all others. ``o.valid`` and ``o.payload`` depend on ``i`` in the same cycle: one
+    register and a 2:1 multiplexer a payload bit. Where each cycle counts and the ready path is the
+    long one; where the forward path is long too, use :class:`SkidStage`.
+
+    Parameters
+    ----------
+    shape : shape-like
+        Payload of both streams.
+
+    Members
+    -------
+    i : In(stream)
+    o : Out(stream)
+    """
+
+    def __init__(self, shape):
+        self._shape = shape
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        kept_valid = Signal()
+        kept = Signal(self._shape)
+        m.d.comb += [
+            self.i.ready.eq(~kept_valid),
+            self.o.valid.eq(self.i.valid | kept_valid),
+            self.o.payload.eq(Mux(kept_valid, kept, self.i.payload)),
+        ]
+        m.d.sync += kept_valid.eq(self.o.valid & ~self.o.ready)
+        with m.If(~kept_valid):
+            m.d.sync += kept.eq(self.i.payload)
         return m
 
 
