@@ -117,15 +117,16 @@ class UsedControl(wiring.Component):
         fault = arbiter.o
         event = self.errors.payload
         fresh = Signal()
+        report = Signal()
         m.d.comb += [
-            fresh.eq(
-                fault.valid & running.bit_select(fault.payload.queue[: ceil_log2(self._queues)], 1)
-            ),
-            fault.ready.eq(~self.errors.valid),
+            fresh.eq(running.bit_select(fault.payload.queue[: ceil_log2(self._queues)], 1)),
+            # One of a stopped queue doesn't wait for its turn: the queue may be started again.
+            fault.ready.eq(~self.errors.valid | ~fresh),
+            report.eq(fault.valid & fresh & ~self.errors.valid),
         ]
         for k in range(self._queues):
-            m.d.comb += fail[k].eq(fresh & fault.ready & (fault.payload.queue == k))
-        with m.If(fresh & fault.ready):
+            m.d.comb += fail[k].eq(report & (fault.payload.queue == k))
+        with m.If(report):
             m.d.sync += [
                 self.errors.valid.eq(1),
                 event.source.eq(ErrorSource.VIRTIO_USED),
