@@ -9,6 +9,7 @@ from tailrace_hw.lib.arbiter import RoundRobinArbiter
 from tailrace_hw.lib.axis import AxisSignature
 from tailrace_hw.lib.fifo import SyncFifo
 from tailrace_hw.lib.ram import SimpleDualPortRam
+from tailrace_hw.lib.stage import ReadyStage
 from tailrace_hw.pcie.dma import DmaReadPort, DmaStatus
 from tailrace_hw.pcie.dma_events import DmaCounts, error_code
 from tailrace_hw.pcie.dma_read_client import EPOCH_WIDTH, ReadClient, read_job_layout
@@ -180,6 +181,10 @@ class DmaReadEngine(wiring.Component):
         m.submodules.arbiter = arbiter = RoundRobinArbiter(piece_layout(self.width), len(ports))
         for mine, port in zip(arbiter.i, ports, strict=True):
             wiring.connect(m, port.piece, mine)
+        # The link's ready goes back to all clients, so it is cut where it enters.
+        m.submodules.rq_stage = rq_stage = ReadyStage(RqHeader)
+        wiring.connect(m, rq_stage.o, wiring.flipped(self.rq))
+        rq = rq_stage.i
         piece = arbiter.o.payload
         good, fire = Signal(), Signal()
         expected = Signal(range(_PIECE_COMPLETIONS + 1))
@@ -193,7 +198,7 @@ class DmaReadEngine(wiring.Component):
             ),
             fire.eq(
                 arbiter.o.valid & tags.free
-                & (~good | (room & (~self.rq.valid | self.rq.ready)))
+                & (~good | (room & (~rq.valid | rq.ready)))
             ),
             arbiter.o.ready.eq(fire),
             tags.take.eq(fire),
@@ -217,9 +222,9 @@ class DmaReadEngine(wiring.Component):
             tag=tags.tag,
         )  # fmt: skip
         with m.If(fire & good):
-            m.d.sync += [self.rq.valid.eq(1), self.rq.payload.eq(header)]
-        with m.Elif(self.rq.ready):
-            m.d.sync += self.rq.valid.eq(0)
+            m.d.sync += [rq.valid.eq(1), rq.payload.eq(header)]
+        with m.Elif(rq.ready):
+            m.d.sync += rq.valid.eq(0)
         self._place(m, ports, arbiter, tags, fire, length, epochs)
 
     def _place(self, m, ports, arbiter, tags, fire, length, epochs):
@@ -245,12 +250,13 @@ class DmaReadEngine(wiring.Component):
     def _outstanding(self, m, opens, expected, tags, completions):
         """Completions that may still come; returns whether there is room for another piece's."""
         under_way = Signal(range(self.max_completions + 1))
-        m.d.sync += under_way.eq(
-            under_way
-            + Mux(opens, expected, 0)
-            - Mux(completions.close_valid, completions.close_completions, 0)
-            - Mux(tags.expire_valid, tags.expire_completions, 0)
-        )
+        # What comes free, a cycle late: until then it only counts as under way.
+        closed, expired = Signal.like(expected), Signal.like(expected)
+        m.d.sync += [
+            closed.eq(Mux(completions.close_valid, completions.close_completions, 0)),
+            expired.eq(Mux(tags.expire_valid, tags.expire_completions, 0)),
+            under_way.eq(under_way + Mux(opens, expected, 0) - closed - expired),
+        ]
         m.d.comb += self.busy.eq(under_way != 0)
         return under_way <= self.max_completions - _PIECE_COMPLETIONS
 
@@ -263,6 +269,7 @@ class DmaReadEngine(wiring.Component):
             completions.opened_valid.eq(tags.take),
             completions.opened_tag.eq(tags.tag),
             tags.lookup.eq(completions.lookup),
+            tags.looks_up.eq(completions.looks_up),
             completions.looked_up.eq(tags.looked_up),
             tags.close_valid.eq(completions.close_valid),
             tags.close_tag.eq(completions.close_tag),

@@ -57,7 +57,7 @@ class ReadCompletions(wiring.Component):
     open : In(tags)
     opened_valid, opened_tag : In(1), In(8)
         A tag is given out.
-    lookup : Out(8), looked_up : In(TagInfo)
+    looks_up : Out(1), lookup : Out(8), looked_up : In(TagInfo)
     close_valid, close_tag, close_completions : Out
     finish_valid, finish_tag : Out
     unexpected : Out(1), unexpected_tag : Out(8)
@@ -79,6 +79,7 @@ class ReadCompletions(wiring.Component):
                 "open": In(tags),
                 "opened_valid": In(1),
                 "opened_tag": In(8),
+                "looks_up": Out(1),
                 "lookup": Out(8),
                 "looked_up": In(TagInfo),
                 "close_valid": Out(1),
@@ -121,18 +122,17 @@ class ReadCompletions(wiring.Component):
         #: Tags of whose present use a completion has come.
         touched = Signal(self.tags)
         fresh = ~Array(touched)[tag]
-        left, address, status = Signal(10), Signal(12), Signal(DmaStatus)
+        status = Signal(DmaStatus)
         m.d.comb += [
             self.lookup.eq(descriptor.tag),
             begins.eq(self.chunk_valid & self.chunk.first),
+            self.looks_up.eq(begins),
             self._known.eq(
                 Array(self.open)[tag]
                 & (descriptor.tag < self.tags)
                 & (descriptor.error_code != RcErrorCode.INVALID_TAG)
             ),
             read.addr.eq(tag),
-            left.eq(Mux(fresh, self.looked_up.length, read.data.left)),
-            address.eq(Mux(fresh, self.looked_up.address, read.data.address)),
             status.eq(Mux(fresh, DmaStatus.OK, read.data.status)),
             self.close_valid.eq(begins & self._known & self._closing),
             self.close_tag.eq(descriptor.tag),
@@ -146,11 +146,21 @@ class ReadCompletions(wiring.Component):
         opened = (self.opened_valid << self.opened_tag[:tag_bits])[: self.tags]
         came = (write.en << tag)[: self.tags]
         m.d.sync += touched.eq((touched | came) & ~opened)
-        misfit = self._fit(m, left, address, write)
+        # Both comparisons at once, so that they don't wait for the word which of them counts.
+        differs = Mux(
+            fresh,
+            self._differs(self.looked_up.length, self.looked_up.address),
+            self._differs(read.data.left, read.data.address),
+        )
+        misfit = self._fit(m, differs, write)
         self._judge(m, status, misfit)
 
-    def _fit(self, m, left, address, write):
-        """Byte count, length and address against the expected ones; returns whether they differ."""
+    def _differs(self, left, address):
+        descriptor = self.chunk.descriptor
+        return (descriptor.byte_count != left) | (descriptor.lower_address != address)
+
+    def _fit(self, m, differs, write):
+        """Whether byte count, length and address don't fit each other or what is expected."""
         descriptor = self.chunk.descriptor
         offset = descriptor.lower_address[:2]
         room = Signal(14)
@@ -165,8 +175,7 @@ class ReadCompletions(wiring.Component):
             write.data.left.eq(descriptor.byte_count - room),
             write.data.address.eq(next_address),
             misfit.eq(
-                (descriptor.byte_count != left)
-                | (descriptor.lower_address != address)
+                differs
                 | Mux(
                     self._final,
                     end[2:] != descriptor.dword_count,

@@ -43,7 +43,8 @@ class ReadTags(wiring.Component):
     free again. One that timed out goes to quarantine before it is free, since its completions may
     still come; they find it closed. Tags from 32 on are used once ``extended`` has been seen.
 
-    Open tags are visited one a cycle, except in cycles with ``close_valid`` or ``opened``.
+    Open tags are visited one a cycle, except in cycles with ``take`` or when the visited tag is
+    looked up.
 
     Parameters
     ----------
@@ -65,10 +66,11 @@ class ReadTags(wiring.Component):
         ``tag`` is given out; ``opened`` tells whether a request goes out with it, otherwise it is
         done at once. ``info.stamp`` is filled in here.
     open : Out(tags)
-    lookup : In(8), looked_up : Out(TagInfo)
-        What an open tag stands for, same cycle.
+    looks_up : In(1), lookup : In(8), looked_up : Out(TagInfo)
+        What an open tag stands for, same cycle; ``looks_up`` when a completion asks.
     close_valid, close_tag : In
-        No more completions are expected for an open tag. ``finish`` follows.
+        No more completions are expected for an open tag, which is looked up in this cycle.
+        ``finish`` follows.
     finish_valid, finish_tag : In
         All data of a closed tag is in place.
     done, expired : Out(tags)
@@ -97,6 +99,7 @@ class ReadTags(wiring.Component):
                 "info": In(TagInfo),
                 "opened": In(1),
                 "open": Out(tags),
+                "looks_up": In(1),
                 "lookup": In(8),
                 "looked_up": Out(TagInfo),
                 "close_valid": In(1),
@@ -179,8 +182,9 @@ class ReadTags(wiring.Component):
         port = storage.read_port(domain="comb")
         age = Signal(_AGE_WIDTH)
         dead, overdue = Signal(), Signal()
-        busy = self.close_valid | self.take
         visited = self._visited
+        # A completion may close the visited tag; whether it does is known too late in the cycle.
+        busy = self.take | (self.looks_up & (self.lookup == visited))
         m.d.comb += [
             port.addr.eq(visited),
             age.eq(now - port.data.stamp),

@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from tailrace_hw.errors import ErrorEvent, ErrorSource
 from tailrace_hw.lib.fall_through import FallThroughFifo
 from tailrace_hw.lib.fifo import SyncFifo
-from tailrace_hw.lib.stage import RegisterStage
+from tailrace_hw.lib.stage import ReadyStage, RegisterStage
 from tailrace_hw.pcie.dma import DmaStatus, DmaWritePort
 from tailrace_hw.pcie.dma_events import DmaCounts, error_code
 from tailrace_hw.pcie.dma_splitter import MAX_PIECE, DmaSplitter, is_bad_request, piece_layout
@@ -208,7 +208,11 @@ class WriteClient(wiring.Component):
         to_drop = Signal.like(beats)
         ending = self._endings.i
         payload = ending.payload
-        job = self.job.payload
+        # Whether the arbiter takes the job comes late, and goes far: back to the client's request.
+        m.submodules.job_stage = job_stage = ReadyStage(write_job_layout(self._width))
+        wiring.connect(m, job_stage.o, wiring.flipped(self.job))
+        offer = job_stage.i
+        job = offer.payload
         m.d.comb += [
             wrong.eq(
                 self._bad
@@ -237,11 +241,11 @@ class WriteClient(wiring.Component):
                     )
                     m.next = "DROP"
                 with m.Else():
-                    m.d.comb += self.job.valid.eq(
+                    m.d.comb += offer.valid.eq(
                         valid & (self._unclaimed >= beats) & ending.ready
                     )
                 m.d.comb += [
-                    send.eq(self.job.valid & self.job.ready),
+                    send.eq(offer.valid & offer.ready),
                     ready.eq(send),
                     payload.sent.eq(1),
                     ending.valid.eq(send & piece.last),
