@@ -6,9 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from tailrace_hw.lib.arbiter import RoundRobinArbiter
 from tailrace_hw.lib.fifo import SyncFifo
+from tailrace_hw.lib.stage import ReadyStage
 from tailrace_hw.virtio.interfaces import (
     ChainCompletion,
     ChainPort,
+    Segment,
     TakeAction,
     TakeRequest,
 )
@@ -82,7 +84,10 @@ class ChainSplit(wiring.Component):
             owners.i.payload.eq(takes.grant),
             owners.i.valid.eq(takes.o.valid & answered & self.engine.take.ready),
         ]
-        segments = self.engine.segments
+        # The clients' ready would go on through the engine to the fetch.
+        m.submodules.segments = stage = ReadyStage(Segment)
+        wiring.connect(m, wiring.flipped(self.engine.segments), stage.i)
+        segments = stage.o
         owner = owners.o.payload
         m.d.comb += [
             self.transmit.segments.payload.eq(segments.payload),

@@ -8,8 +8,9 @@ from tailrace_hw.errors import ErrorCode, ErrorEvent, ErrorSource
 from tailrace_hw.lib.arbiter import RoundRobinArbiter
 from tailrace_hw.lib.fifo import SyncFifo
 from tailrace_hw.lib.packet import PacketSignature
+from tailrace_hw.lib.stage import ReadyStage
 from tailrace_hw.pcie.dma import DmaWritePort, DmaWriteRequest
-from tailrace_hw.virtio.interfaces import ChainPort
+from tailrace_hw.virtio.interfaces import ChainPort, Segment
 from tailrace_hw.virtio.net_rx_buffer import RxBuffer
 from tailrace_hw.virtio.net_rx_chains import RxChains, RxDrop
 from tailrace_hw.virtio.net_rx_complete import RxComplete
@@ -111,7 +112,10 @@ class NetReceive(wiring.Component):
         connect(m, prepend.o, self._cut.i)
         connect(m, self._cut.o, flipped(self.dma.data))
         connect(m, planner.take, flipped(self.chains.take))
-        connect(m, flipped(self.chains.segments), planner.segments)
+        # The planner's ready would go on through the engine to the fetch.
+        m.submodules.segments = segments = ReadyStage(Segment)
+        connect(m, flipped(self.chains.segments), segments.i)
+        connect(m, segments.o, planner.segments)
         connect(m, planner.chains, complete.chains)
         connect(m, flipped(self.dma.response), complete.response)
         connect(m, complete.complete, flipped(self.chains.complete))

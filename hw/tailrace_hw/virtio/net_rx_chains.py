@@ -139,8 +139,11 @@ class RxChains(wiring.Component):
         """The next few frames, in a ring of registers."""
         ring = Array(Signal(RxInfo, name=f"held_{k}") for k in range(_BATCH))
         head = Signal(range(_BATCH))
-        #: Frames that leave the ring in this cycle.
-        self._retire = Signal(range(_BATCH + 1))
+        #: ``head`` plus ``issued``, ``head`` plus ``answered``: sums would lengthen every path.
+        self._next_index = Signal(range(_BATCH))
+        self._current_index = Signal(range(_BATCH))
+        #: The batch, or one frame without chains, leaves the ring in this cycle.
+        self._retire_batch, self._retire_one = Signal(), Signal()
         push = Signal()
         m.d.comb += [
             self.working.eq(self.info.valid | (self._held != 0) | self._chain_plans.busy),
@@ -149,16 +152,18 @@ class RxChains(wiring.Component):
         ]
         with m.If(push):
             m.d.sync += ring[(head + self._held)[:_INDEX_BITS]].eq(self.info.payload)
-        m.d.sync += [
-            self._held.eq(self._held + push - self._retire),
-            head.eq(head + self._retire),
-        ]
+        m.d.sync += self._held.eq(self._held + push)
+        with m.If(self._retire_batch):
+            m.d.sync += [self._held.eq(self._held + push - self._issued), head.eq(self._next_index)]
+        with m.If(self._retire_one):
+            m.d.sync += [self._held.eq(self._held + push - 1), head.eq(head + 1)]
         #: A frame comes while none waits: its chain is asked for at once.
         self._arrives = Signal()
         m.d.comb += self._arrives.eq(push & (self._held == 0))
+        self._head = head
         self._first = ring[head]
-        self._next = ring[(head + self._issued)[:_INDEX_BITS]]
-        self._current = ring[(head + self._answered)[:_INDEX_BITS]]
+        self._next = ring[self._next_index]
+        self._current = ring[self._current_index]
 
     def _issue(self, m):
         """Take chains ahead while nothing is answered."""
@@ -184,7 +189,10 @@ class RxChains(wiring.Component):
             with m.If(begins & self.flush):
                 m.d.sync += [self._phase.eq(_Phase.DROP), self._reason.eq(RxDrop.NOT_READY)]
             with m.Elif(self._free & (begins | joins)):
-                m.d.sync += self._issued.eq(self._issued + 1)
+                m.d.sync += [
+                    self._issued.eq(self._issued + 1),
+                    self._next_index.eq(self._next_index + 1),
+                ]
                 m.d.comb += taking.eq(1)
         with m.If((self._phase == _Phase.MORE) & self._free):
             m.d.sync += self._phase.eq(_Phase.RUN)
@@ -277,6 +285,7 @@ class RxChains(wiring.Component):
                         m.d.comb += [self._frame_plans.i.valid.eq(1), self._frame_served.eq(1)]
                         m.d.sync += [
                             self._answered.eq(self._answered + 1),
+                            self._current_index.eq(self._current_index + 1),
                             self._fresh.eq(1),
                             num_buffers.eq(1),
                         ]
@@ -291,10 +300,13 @@ class RxChains(wiring.Component):
 
     def _commit(self, m):
         """Every frame of the batch has its chains: keep them."""
-        served = (self._issued != 0) & (self._answered + self._frame_served == self._issued)
+        served = (self._issued != 0) & Mux(
+            self._frame_served, self._answered + 1 == self._issued, self._answered == self._issued
+        )
         with m.If((self._phase == _Phase.RUN) & served & self._free):
             self._load(m, TakeAction.COMMIT)
-            self._retire_frames(m, self._issued)
+            m.d.comb += self._retire_batch.eq(1)
+            self._retire(m)
         # From here on the engine counts the chains as ours, so the plan may become writes.
         committed = Signal()
         m.d.comb += committed.eq(
@@ -306,8 +318,7 @@ class RxChains(wiring.Component):
             self._frame_plans.commit.eq(committed),
         ]
 
-    def _retire_frames(self, m, count):
-        m.d.comb += self._retire.eq(count)
+    def _retire(self, m):
         m.d.sync += [self._issued.eq(0), self._answered.eq(0), self._pieces.eq(0)]
         with m.If(self._careful != 0):
             m.d.sync += self._careful.eq(self._careful - 1)
@@ -330,6 +341,8 @@ class RxChains(wiring.Component):
                     self._careful.eq(self._issued),
                     self._issued.eq(0),
                     self._answered.eq(0),
+                    self._next_index.eq(self._head),
+                    self._current_index.eq(self._head),
                 ]
 
     def _drop(self, m):
@@ -346,8 +359,13 @@ class RxChains(wiring.Component):
                 plan.commit.eq(1),
                 self.dropped.eq(self._reason),
             ]
-            self._retire_frames(m, 1)
-            m.d.sync += self._phase.eq(_Phase.RUN)
+            m.d.comb += self._retire_one.eq(1)
+            self._retire(m)
+            m.d.sync += [
+                self._phase.eq(_Phase.RUN),
+                self._next_index.eq(self._head + 1),
+                self._current_index.eq(self._head + 1),
+            ]
             self._report(m)
 
     def _report(self, m):

@@ -186,15 +186,17 @@ class TxChains(wiring.Component):
         m.d.comb += [
             answered.eq(step & segment.last),
             empty.eq(answered & nothing),
-            returned.eq(self.entries.valid & self.entries.ready),
         ]
         m.d.sync += [
             surplus.eq(Mux(answered, self._longest - Mux(nothing, 0, reserved_now), 0)),
-            spent.eq(Mux(returned, self.entries.payload.reserved, 0)),
+            returned.eq(self.entries.valid & self.entries.ready),
+            spent.eq(
+                Mux(self.entries.valid & self.entries.ready, self.entries.payload.reserved, 0)
+            ),
             kept.eq(kept + Mux(self.taking, self._longest, 0) - surplus - spent),
             chains.eq(chains + self.taking - empty - returned),
         ]
-        m.d.comb += self.working.eq(chains != 0)
+        m.d.comb += self.working.eq(chains != returned)
         m.d.comb += self.allowed.eq(
             (kept + self.level * self._octets + self._longest <= self._limit)
             & (chains != self._frames)

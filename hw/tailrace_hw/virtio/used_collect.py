@@ -161,6 +161,8 @@ class UsedCollector(wiring.Component):
             write.data.written.eq(held.written),
             write.data.slots.eq(held.slots),
             write.data.more.eq(held.more),
+        ]
+        m.d.sync += [
             # Nothing can leave, so nothing can come in.
             self.fault.valid.eq(held_valid & known & full & ~grouped),
             self.fault.payload.queue.eq(held.queue),
