@@ -141,7 +141,7 @@ async def discontinued_completions(dut):
     # One at a time, for in a beat that two completions share the bit spoils both.
     for k in range(12):
         seen, victim = 0, k // 2
-        reads.append(bench.readers[k % 3].read(0x1000 * k + k, 300))
+        reads.append(bench.readers[k % 3].read(0x1000 * k + k, 340))
         await bench.finish()
         lengths.add(seen)
         assert seen > victim, "no completion was hit"
