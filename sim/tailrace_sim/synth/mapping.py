@@ -20,8 +20,9 @@ from tailrace_sim.synth.yosys import TOOL, SynthError, synth_root, yosys
 
 __all__ = ["FAMILIES", "Family", "LostMemory", "Mapped", "map_modules", "unmapped"]
 
-#: Modules are mapped in batches of about so many cells: a batch has a fixed cost of five seconds,
-#: and what is mapped is kept when a batch ends.
+#: Modules are mapped in batches of about so many cells. A batch has a fixed cost of five seconds;
+#: a big one costs more than its modules, because ABC9's loop over modules does work of the size of
+#: the whole design for each of them. What is mapped is kept when a batch ends.
 _BATCH_CELLS = 6000
 _BATCH_MODULES = 16
 _WORKERS = 2

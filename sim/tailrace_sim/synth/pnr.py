@@ -130,9 +130,10 @@ def place_all(
 ) -> list[Figures]:
     """:func:`place_and_route` for each block."""
     pairs = list(zip(figures, subjects, strict=True))
-    results = []
-    for index, (entry, subject) in enumerate(pairs):
-        progress(f"placing and routing {subject.name}", index, len(pairs))
-        results.append(place_and_route(entry, subject))
-    progress("placed and routed", len(pairs), len(pairs))
-    return results
+    results: dict[int, Figures] = {}
+    # The small ones first: a user who waits sees that it goes on.
+    for index in sorted(range(len(pairs)), key=lambda index: pairs[index][0].area.lut):
+        progress("placing and routing", len(results), len(pairs))
+        results[index] = place_and_route(*pairs[index])
+    progress("placing and routing", len(results), len(pairs))
+    return [results[index] for index in range(len(pairs))]
