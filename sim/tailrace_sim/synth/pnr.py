@@ -28,7 +28,7 @@ _OPTIONS = ("--85k", "--package", "CABGA756", "--speed", "8", "--freq", "250", "
             "--timing-allow-fail", "--quiet")  # fmt: skip
 _LUTS, _BLOCK_RAMS, _DSPS = 83640, 208, 156
 #: A run that takes longer is given up.
-_LIMIT_SECONDS = 1800
+_LIMIT_SECONDS = 900
 _TOO_BIG = re.compile(
     r"no Bels remaining|no BELs remaining|[Uu]nable to (?:find|place)|is not large"
 )
@@ -52,11 +52,12 @@ def place_and_route(figures: Figures, subject: Subject) -> Figures:
     with locked(folder):
         if not (folder / "netlist.json").exists():
             _write_netlist(folder, subject)
-    try:
-        with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2) as pool:
+        try:
             clocks = list(pool.map(lambda seed: _seed(folder, subject.name, seed), SEEDS))
-    except _GivenUp as reason:
-        return replace(figures, pnr=str(reason))
+        except _GivenUp as reason:
+            pool.shutdown(cancel_futures=True)
+            return replace(figures, pnr=str(reason))
     reached = [clock for clock in clocks if clock is not None]
     if not reached:
         return replace(figures, pnr="no path between registers")
