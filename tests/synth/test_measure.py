@@ -89,6 +89,7 @@ def test_dissolving_parts_saves_levels():
     flattened = Subject("chain", flat(whole.design, whole.module), whole.module)
     parts, one = measure([whole, flattened], FAMILIES["xcup"], 0, quiet)
     assert len(one.parts) == 1
+    assert one.area.other == 0
     assert one.area.lut <= parts.area.lut
     assert one.depth <= parts.depth
 

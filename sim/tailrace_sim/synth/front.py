@@ -152,5 +152,12 @@ def _slang_error(log: Path) -> str:
 
 def flat(design: Design, top: str) -> Design:
     """``top`` of a design with everything below it dissolved into one module."""
-    commands = (f"read_rtlil {design.path}", f"hierarchy -check -top {top}", "flatten", "opt_clean")
+    commands = (
+        f"read_rtlil {design.path}",
+        f"hierarchy -check -top {top}",
+        "flatten -noscopeinfo",
+        "opt_clean",
+        # Where a name came from, as text with spaces in it.
+        "attrmap -remove hdlname -remove scopename",
+    )
     return _cached(f"{design.path}", commands, f"flattening {top}")

@@ -89,7 +89,7 @@ def _write_netlist(folder: Path, subject: Subject) -> None:
             "read_json modules.json",
             "read_verilog -lib -specify +/lattice/cells_sim_ecp5.v +/lattice/cells_bb_ecp5.v",
             f"hierarchy -check -top {names[subject.module]}",
-            "flatten", "opt_clean", f"select {names[subject.module]}",
+            "flatten -noscopeinfo", "opt_clean", f"select {names[subject.module]}",
             "write_json -selected partial.json",
         ],
         folder,
