@@ -110,6 +110,9 @@ def synth(
     pnr: Annotated[
         bool, typer.Option("--pnr", help="Place and route as well (ecp5): clock, three seeds.")
     ] = False,
+    minutes: Annotated[
+        int, typer.Option("--minutes", min=1, help="What one run of --pnr may take.")
+    ] = 15,
     flatten: Annotated[
         bool, typer.Option("--flatten", help="Dissolve a block's parts before it is mapped.")
     ] = False,
@@ -159,7 +162,7 @@ def synth(
             if foreign:
                 figures[0] = replace(figures[0], width=0)
             if pnr:
-                figures = place_all(figures, subjects, report)
+                figures = place_all(figures, subjects, minutes, report)
     except (SynthError, BuildError, VerilogError) as error:
         raise UserError(str(error)) from error
     title = f"{FAMILIES[family].title}, width {settings.width}"

@@ -27,15 +27,17 @@ SEEDS = (1, 2, 3)
 _OPTIONS = ("--85k", "--package", "CABGA756", "--speed", "8", "--freq", "250", "--out-of-context",
             "--timing-allow-fail", "--quiet")  # fmt: skip
 _LUTS, _BLOCK_RAMS, _DSPS = 83640, 208, 156
-#: A run that takes longer is given up.
-_LIMIT_SECONDS = 900
 _TOO_BIG = re.compile(
     r"no Bels remaining|no BELs remaining|[Uu]nable to (?:find|place)|is not large"
 )
 
 
-def place_and_route(figures: Figures, subject: Subject) -> Figures:
+def place_and_route(figures: Figures, subject: Subject, minutes: int) -> Figures:
     """The figures with the median clock of :data:`SEEDS`, or with the reason why there is none.
+
+    Parameters
+    ----------
+    minutes : a run that takes longer is given up
 
     Raises
     ------
@@ -54,7 +56,7 @@ def place_and_route(figures: Figures, subject: Subject) -> Figures:
             _write_netlist(folder, subject)
     with ThreadPoolExecutor(2) as pool:
         try:
-            clocks = list(pool.map(lambda seed: _seed(folder, subject.name, seed), SEEDS))
+            clocks = list(pool.map(lambda seed: _seed(folder, subject.name, seed, minutes), SEEDS))
         except _GivenUp as reason:
             pool.shutdown(cancel_futures=True)
             return replace(figures, pnr=str(reason))
@@ -99,7 +101,7 @@ def _write_netlist(folder: Path, subject: Subject) -> None:
     (folder / "partial.json").rename(folder / "netlist.json")
 
 
-def _seed(folder: Path, name: str, seed: int) -> float | None:
+def _seed(folder: Path, name: str, seed: int, minutes: int) -> float | None:
     """The slowest clock's MHz with one seed; None without a path between registers."""
     report, log = folder / f"seed{seed}.json", folder / f"seed{seed}.log"
     if not report.exists():
@@ -113,10 +115,10 @@ def _seed(folder: Path, name: str, seed: int) -> float | None:
             with open(log, "w") as stream:
                 result = subprocess.run(
                     command, cwd=folder, stdout=stream, stderr=subprocess.STDOUT, check=False,
-                    timeout=_LIMIT_SECONDS,
+                    timeout=60 * minutes,
                 )  # fmt: skip
         except subprocess.TimeoutExpired:
-            raise _GivenUp(f"not routed within {_LIMIT_SECONDS // 60} minutes") from None
+            raise _GivenUp(f"not routed within {minutes} minutes") from None
         if result.returncode or not partial.exists():
             if _TOO_BIG.search(log.read_text(errors="replace")):
                 raise _GivenUp(f"does not fit: {last_error(log)}")
@@ -127,7 +129,7 @@ def _seed(folder: Path, name: str, seed: int) -> float | None:
 
 
 def place_all(
-    figures: Iterable[Figures], subjects: Iterable[Subject], progress: Progress
+    figures: Iterable[Figures], subjects: Iterable[Subject], minutes: int, progress: Progress
 ) -> list[Figures]:
     """:func:`place_and_route` for each block."""
     pairs = list(zip(figures, subjects, strict=True))
@@ -135,6 +137,6 @@ def place_all(
     # The small ones first: a user who waits sees that it goes on.
     for index in sorted(range(len(pairs)), key=lambda index: pairs[index][0].area.lut):
         progress("placing and routing", len(results), len(pairs))
-        results[index] = place_and_route(*pairs[index])
+        results[index] = place_and_route(*pairs[index], minutes)
     progress("placing and routing", len(results), len(pairs))
     return [results[index] for index in range(len(pairs))]
