@@ -35,4 +35,6 @@ def test_engine(kind, test):
 
 @pytest.mark.parametrize("test", ["rate_of_one", "rate_of_all"])
 def test_rate(test):
-    simulate("wide", [test], count=2000)
+    # Many chains: the rate moves with how the driver's batches meet the reads that look for them,
+    # between 2.6 and 4.4 cycles over windows of 1500 chains of one queue.
+    simulate("wide", [test], count=10000)

@@ -51,6 +51,8 @@ def analyse(width, frames, lost, gap):
 
     async def source(ctx):
         ctx.set(dut.active_pairs, PAIRS)
+        # The clock's and the sink's cycles agree from the first edge on.
+        await ctx.tick()
         for frame, is_lost in zip(frames, lost, strict=True):
             for beat in to_beats(frame, width):
                 while gap():
