@@ -17,22 +17,22 @@ from tailrace_sim.device import device_verilog
 from tailrace_sim.verilog_modules import modules
 
 
-def stubs(board) -> str:
+def shells(board) -> str:
     """Everything that the top instantiates, the device as its own Verilog declares its ports."""
     device = modules(device_verilog(Config()).read_text())["tailrace"].shell()
     boxes = [box.verilog() for box in board_boxes(board, Config()) if box.module != "tailrace"]
     return "\n".join((device, *boxes))
 
 
-def lint(board, stub: str, folder) -> str:
+def lint(board, shell: str, folder) -> str:
     """Verilator's complaints; widths count here, unlike in what Yosys makes of expressions."""
     waivers = [line for line in emit.waiver_text().splitlines() if "WIDTH" not in line]
     (folder / "waivers.vlt").write_text("\n".join(waivers) + "\n")
     quiet = "// verilator lint_off UNDRIVEN\n// verilator lint_off UNUSEDPARAM\n"
-    (folder / "stubs.v").write_text(quiet + stub)
+    (folder / "shells.v").write_text(quiet + shell)
     (folder / "top.v").write_text(top_text(board, Config()))
     result = subprocess.run(
-        ["verilator", "--lint-only", "-Wall", "--top-module", board.top, "waivers.vlt", "stubs.v",
+        ["verilator", "--lint-only", "-Wall", "--top-module", board.top, "waivers.vlt", "shells.v",
          "top.v"],
         cwd=folder, env={**os.environ, **toolchain_env()}, capture_output=True, text=True,
         check=False,
@@ -46,7 +46,7 @@ def board(request):
 
 
 def test_the_top_is_clean_under_wall(board, tmp_path):
-    complaints = lint(board, stubs(board), tmp_path)
+    complaints = lint(board, shells(board), tmp_path)
     assert not complaints, complaints[:2000]
 
 
@@ -64,7 +64,7 @@ def test_the_top_is_clean_under_wall(board, tmp_path):
 )
 def test_a_port_that_differs_is_noticed(port, wrong, tmp_path):
     board = BOARDS["u250"]
-    text = stubs(board)
+    text = shells(board)
     name = port.split()[-1]
     changed = text.replace(port, wrong).replace(f"  wire [160:0] {name};\n", "")
     assert changed != text
@@ -119,7 +119,7 @@ def test_every_port_of_the_device_meets_its_own(board):
 
 
 def test_the_hierarchy_is_complete(board, tmp_path):
-    (tmp_path / "all.v").write_text(stubs(board) + top_text(board, Config()))
+    (tmp_path / "all.v").write_text(shells(board) + top_text(board, Config()))
     yosys([f"read_verilog {tmp_path / 'all.v'}", f"hierarchy -check -top {board.top}"])
     without = re.sub(r"module IBUF \(.*?endmodule", "", (tmp_path / "all.v").read_text(),
                      flags=re.DOTALL)  # fmt: skip

@@ -135,6 +135,13 @@ def test_a_bench_that_cannot_be_written_is_known_before_it_runs(cli, tmp_path):
     assert result.stderr == f"tailrace: {tmp_path}: Is a directory\n"
 
 
+def test_a_synthesis_that_cannot_be_written_is_known_before_it_runs(cli, monkeypatch, tmp_path):
+    monkeypatch.setattr("tailrace_sim.cli.synth.measure", None)
+    result = cli("synth", "skid_stage", "--json", str(tmp_path))
+    assert result.returncode == 1
+    assert result.stderr == f"tailrace: {tmp_path}: Is a directory\n"
+
+
 def test_a_build_folder_that_cannot_be_made_gives_one_line(cli, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("TAILRACE_BUILD", str(tmp_path / "file"))

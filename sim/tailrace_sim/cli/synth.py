@@ -23,6 +23,7 @@ from tailrace_hw.config import Config
 from tailrace_hw.verilog import VerilogError
 from tailrace_sim.build import BuildError
 from tailrace_sim.cli.generate import ConfigOption, WidthOption, load_config
+from tailrace_sim.cli.terminal import check_writable, make_console
 from tailrace_sim.synth import record, table
 from tailrace_sim.synth.blocks import BLOCKS, names, open_block
 from tailrace_sim.synth.flow import Figures, Subject, measure, paths_over
@@ -88,13 +89,8 @@ def _theirs(files: list[Path], top: str | None, params: list[str], flatten: bool
 def _write(
     figures: list[Figures], json_file: Path, html_file: Path, title: str
 ) -> None:  # fmt: skip
-    try:
-        for path in (json_file, html_file):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps([entry.entry() for entry in figures], indent=1) + "\n")
-        table.write_html(html_file, figures, title)
-    except OSError as error:
-        raise UserError(f"{error.filename}: {error.strerror}") from error
+    json_file.write_text(json.dumps([entry.entry() for entry in figures], indent=1) + "\n")
+    table.write_html(html_file, figures, title)
 
 
 def synth(
@@ -142,7 +138,7 @@ def synth(
     ] = False,
 ) -> None:
     """Measure area, logic depth and clock of blocks, or of Verilog that you bring."""
-    console = Console()
+    console = make_console()
     settings = load_config(config, width)
     foreign = verilog is not None
     ours = ([against] if against else []) if foreign else blocks or list(BLOCKS)
@@ -151,8 +147,10 @@ def synth(
         raise UserError("--top, --param and --against go with --verilog")
     if keep and (foreign or flatten or config):
         raise UserError("--record goes with blocks of the default configuration only")
+    for path in (json_file, html_file):
+        check_writable(path)
     try:
-        with _progress(Console(stderr=True)) as report:
+        with _progress(make_console(stderr=True)) as report:
             subjects = []
             if verilog is not None:
                 files = [*verilog, *(Path(name) for name in blocks or [])]
@@ -175,7 +173,7 @@ def synth(
     _write(figures, json_file, html_file, title)
     console.print(f"{json_file}, {html_file}")
     if keep:
-        path, page = record.files()
-        rows = record.store(figures, path)
-        page.write_text(record.page(record.load(path)[0], rows))
-        console.print(f"{path}, {page}")
+        recorded, page = record.files()
+        rows = record.store(figures, recorded)
+        page.write_text(record.page(record.load(recorded)[0], rows))
+        console.print(f"{recorded}, {page}")
