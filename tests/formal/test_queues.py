@@ -127,9 +127,10 @@ FAULTS = {
     "ready-overtakes": ("ready", "Mux(kept_valid, kept, self.i.payload)", "self.i.payload"),
     "fifo-overflows": ("fifo-of-3", "self.level != depth", "self.level != depth + 1"),
     "fifo-wraps-late": ("fifo-of-3", "read_index == depth - 1", "read_index == depth"),
-    "fifo-loses-output": ("fifo-of-3", "& (~self.o.valid | self.o.ready)),\n            write.addr",
-                          "),\n            write.addr"),
-    "fifo-sticks": ("fifo-of-3", "(stored != 0) &", "(stored > 1) &"),
+    "fifo-loses-output": ("fifo-of-3", "do_fetch.eq(stored & advance)", "do_fetch.eq(stored)"),
+    "fifo-sticks": ("fifo-of-3", " | (self.level[0] & ~self.o.valid)", ""),
+    "fifo-repeats": ("fifo-of-3", "(self.level[0] & ~self.o.valid)", "self.level[0]"),
+    "fifo-miscounts": ("fifo-of-3", "m.If(do_write != do_read)", "m.If(do_write | do_read)"),
     "fall-through-overtakes": ("fall-through", "empty.eq(queue.level == 0)", "empty.eq(1)"),
     "fall-through-forgets": ("fall-through", "held_valid.eq(1)]", "held_valid.eq(0)]"),
 }  # fmt: skip

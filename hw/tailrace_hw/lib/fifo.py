@@ -58,17 +58,17 @@ class SyncFifo(wiring.Component):
         read = storage.read_port()
         write_index = Signal(range(depth))
         read_index = Signal(range(depth))
-        #: Items in memory, without the one in the output register.
-        stored = Signal(range(depth + 1))
-
         do_write = Signal()
         do_read = Signal()
         do_fetch = Signal()
+        #: Items in memory, beside the one in the output register.
+        stored = self.level[1:].any() | (self.level[0] & ~self.o.valid)
+        advance = ~self.o.valid | self.o.ready
         m.d.comb += [
             self.i.ready.eq(self.level != depth),
             do_write.eq(self.i.valid & self.i.ready),
             do_read.eq(self.o.valid & self.o.ready),
-            do_fetch.eq((stored != 0) & (~self.o.valid | self.o.ready)),
+            do_fetch.eq(stored & advance),
             write.addr.eq(write_index),
             write.data.eq(self.i.payload),
             write.en.eq(do_write),
@@ -76,18 +76,15 @@ class SyncFifo(wiring.Component):
             read.en.eq(do_fetch),
             self.o.payload.eq(read.data),
         ]
-        m.d.sync += [
-            self.level.eq(self.level + do_write - do_read),
-            stored.eq(stored + do_write - do_fetch),
-        ]
+        # Both ready and valid may come late: they only enable registers, no sum waits for both.
+        with m.If(do_write != do_read):
+            m.d.sync += self.level.eq(self.level + Mux(do_write, 1, -1))
         with m.If(do_write):
             m.d.sync += write_index.eq(Mux(write_index == depth - 1, 0, write_index + 1))
         with m.If(do_fetch):
             m.d.sync += read_index.eq(Mux(read_index == depth - 1, 0, read_index + 1))
-        with m.If(do_fetch):
-            m.d.sync += self.o.valid.eq(1)
-        with m.Elif(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
+        with m.If(advance):
+            m.d.sync += self.o.valid.eq(stored)
         return m
 
 

@@ -115,13 +115,14 @@ class PacketFifo(wiring.Component):
 
     def _read_side(self, m, port, committed, fetched):
         fetch = Signal()
+        advance = ~self.o.valid | self.o.ready
         m.d.comb += [
-            fetch.eq((committed != fetched) & (~self.o.valid | self.o.ready)),
+            fetch.eq((committed != fetched) & advance),
             port.addr.eq(fetched[: exact_log2(self._depth)]),
             port.en.eq(fetch),
             self.o.payload.eq(port.data),
         ]
         with m.If(fetch):
-            m.d.sync += [fetched.eq(fetched + 1), self.o.valid.eq(1)]
-        with m.Elif(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
+            m.d.sync += fetched.eq(fetched + 1)
+        with m.If(advance):
+            m.d.sync += self.o.valid.eq(committed != fetched)
