@@ -99,6 +99,28 @@ def test_more_files_stand_behind_the_first(synth, tmp_path):
     assert json.loads((tmp_path / "a.json").read_text())[0]["lut"] == 1
 
 
+def test_an_included_file_is_found_beside_the_one_that_includes_it(synth, tmp_path):
+    """Both readers: Yosys's own, and slang for what that cannot read."""
+    (tmp_path / "width.svh").write_text("`define WIDTH 7\n")
+    body = (
+        '`include "width.svh"\n'
+        "module inverter {} (input clk, output {} q);\n"
+        "always @(posedge clk) q <= ~q;\n"
+        "endmodule\n"
+    )
+    (tmp_path / "plain.sv").write_text(body.format("", "reg [`WIDTH-1:0]"))
+    modern = body.format("#(parameter type T = logic [`WIDTH-1:0])", "T")
+    (tmp_path / "modern.sv").write_text(modern)
+    for name in ("plain.sv", "modern.sv"):
+        result = synth("--verilog", str(tmp_path / name), "--top", "inverter")
+        assert result.returncode == 0, result.stderr
+        assert json.loads((tmp_path / "a.json").read_text())[0]["ff"] == 7
+    (tmp_path / "width.svh").unlink()
+    result = synth("--verilog", str(tmp_path / "modern.sv"), "--top", "inverter")
+    assert result.returncode == 1
+    assert "modern.sv:1: ERROR: 'width.svh': No such file" in result.stderr.replace("\n", " ")
+
+
 def test_memories_without_a_ram_are_said(synth):
     result = synth("--verilog", SMALL, "--top", "two_writers")
     assert result.returncode == 0, result.stderr

