@@ -52,6 +52,7 @@ class DmaReadEngine(wiring.Component):
 
     Latency: 5 cycles from a request to its header on ``rq``; 14 from the last beat of a completion
     to the first beat of data. Throughput: a piece each cycle on ``rq``; a line a cycle in and out.
+    ``ready`` of the clients' requests comes from registers.
 
     Parameters
     ----------
@@ -158,8 +159,9 @@ class DmaReadEngine(wiring.Component):
         reserve = BASE_TAGS // (4 * clients)
         ports = []
         plenty = Signal()
-        # Requests between the clients and the tags (a register and the arbiter's) are the margin.
-        m.d.comb += plenty.eq(tags.count > clients * reserve + 4)
+        # Requests between the clients and the tags (a register and the arbiter's) are the margin,
+        # with one for this register.
+        m.d.sync += plenty.eq(tags.count > clients * reserve + 5)
         for index, client in enumerate(self.clients):
             port = ReadClient(self.width, len(self.functions), self.tags, reserve)
             m.submodules[f"client{index}"] = port

@@ -122,7 +122,8 @@ class ReadClient(wiring.Component):
             order.i.valid.eq(self.placed_valid),
             order.i.payload.eq(self.placed),
         ]
-        m.d.sync += held.eq(held + piece_taken - job_taken)
+        with m.If(piece_taken != job_taken):
+            m.d.sync += held.eq(held + Mux(job_taken, -1, 1))
         self._offer_job(m, order)
         return m
 

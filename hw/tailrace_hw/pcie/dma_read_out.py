@@ -113,6 +113,8 @@ class ReadOut(wiring.Component):
             wiring.connect(m, wiring.flipped(theirs), mine)
         self._plan = Signal(self._plan_layout)
         self._plan_valid = Signal()
+        #: This cycle is the plan's last.
+        self._plan_ends = Signal()
         plan_ready = Signal()
         self._make_plan(m, arbiter, plan_ready)
         step = self._walk(m, plan_ready)
@@ -171,10 +173,12 @@ class ReadOut(wiring.Component):
                 with m.If(before == DmaStatus.OK):
                     m.d.sync += fail_tags[index].eq(job.tag)
         single = lines == 1
+        ends_at_once = single & ~(job.last & (job.offset + job.length > line_bytes))
         over = Mux(single, job.offset + job.length, fill_last + last_count) > line_bytes
         with m.If(plan_ready):
-            m.d.sync += self._plan_valid.eq(arbiter.o.valid)
             m.d.sync += [
+                self._plan_valid.eq(arbiter.o.valid),
+                self._plan_ends.eq(ends_at_once),
                 self._plan.client.eq(client),
                 self._plan.tag.eq(job.tag),
                 self._plan.line.eq(job.first_byte[bits:]),
@@ -207,13 +211,15 @@ class ReadOut(wiring.Component):
             count.eq(Mux(left_now < room, left_now, room)),
             last_line.eq(index + 1 == plan.lines),
             flushing.eq(index == plan.lines),
-            plan_ready.eq(~self._plan_valid | flushing | (last_line & ~plan.flush)),
+            plan_ready.eq(~self._plan_valid | self._plan_ends),
             self.read_address.eq(Cat((plan.line + index)[: len(plan.line)], plan.tag)),
             self.read_enable.eq(1),
             self.release_valid.eq(self._plan_valid & last_line),
             self.release_tag.eq(plan.tag),
             self.release_late.eq(plan.late),
         ]
+        with m.If(~plan_ready):
+            m.d.sync += self._plan_ends.eq(index + 2 == plan.lines + plan.flush)
         with m.If(self._plan_valid):
             m.d.sync += [
                 index.eq(Mux(plan_ready, 0, index + 1)),

@@ -1,6 +1,6 @@
 """DMA requests into pieces that one TLP can carry."""
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -69,8 +69,9 @@ class DmaSplitter(wiring.Component):
     from the moment its function may not master the bus a request gives one piece with
     BUS_MASTER_OFF for all that is left.
 
-    One cycle from a request to its first piece, one piece a cycle, also across requests. ``o`` is
-    valid until taken, but its status may change to BUS_MASTER_OFF while it waits.
+    One cycle from a request to its first piece, one piece a cycle, also across requests.
+    ``i.ready`` comes from a register. ``o`` is valid until taken, but its status may change to
+    BUS_MASTER_OFF while it waits. A limit that changes holds for the requests that come after.
 
     Parameters
     ----------
@@ -92,6 +93,14 @@ class DmaSplitter(wiring.Component):
     def __init__(self, width: int, limit: str, functions: int):
         self._width = width
         self._limit = limit
+        self._layout = data.StructLayout(
+            {
+                "request": DmaReadRequest,
+                #: One less than the limit, which is a power of two.
+                "mask": range(MAX_PIECE),
+                "bad": 1,
+            }
+        )
         super().__init__(
             {
                 "functions": In(FunctionState).array(functions),
@@ -102,23 +111,31 @@ class DmaSplitter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        request = Signal(DmaReadRequest)
-        bad = Signal()
+        #: What came while the last request was not yet through: so ready is a register.
+        kept, kept_valid = Signal(self._layout), Signal()
+        offered = Signal(self._layout)
+        current = Signal(self._layout)
+        request = current.request
+        moves = Signal()
         offset = Signal(piece_layout(self._width)["offset"].shape)
         last, length = Signal(), Signal(range(MAX_PIECE + 1))
         piece = self.o.payload
         taken = Signal()
         m.d.comb += [
-            length.eq(self._piece_length(request)),
+            offered.request.eq(self.i.payload),
+            offered.mask.eq(self._mask(self.i.payload.function)),
+            offered.bad.eq(is_bad_request(self.i.payload)),
+            self.i.ready.eq(~kept_valid),
+            moves.eq(~self.o.valid | (self.o.ready & piece.last)),
+            length.eq((current.mask & ~request.address[: len(current.mask)]) + 1),
             last.eq(request.length <= length),
             taken.eq(self.o.valid & self.o.ready),
-            self.i.ready.eq(~self.o.valid | (self.o.ready & piece.last)),
             piece.function.eq(request.function),
             piece.tag.eq(request.tag),
             piece.address.eq(request.address),
             piece.offset.eq(offset),
         ]
-        with m.If(bad):
+        with m.If(current.bad):
             m.d.comb += piece.status.eq(DmaStatus.BAD_REQUEST)
         with m.Elif(~may_master(self.functions, request.function)):
             m.d.comb += piece.status.eq(DmaStatus.BUS_MASTER_OFF)
@@ -132,19 +149,20 @@ class DmaSplitter(wiring.Component):
                 request.length.eq(request.length - length),
                 offset.eq(offset + length),
             ]
-        with m.If(self.i.ready):
+        with m.If(moves):
             m.d.sync += [
-                self.o.valid.eq(self.i.valid),
-                request.eq(self.i.payload),
+                self.o.valid.eq(self.i.valid | kept_valid),
+                kept_valid.eq(0),
+                current.eq(Mux(kept_valid, kept, offered)),
                 offset.eq(0),
-                bad.eq(is_bad_request(self.i.payload)),
             ]
+        with m.Elif(self.i.valid):
+            m.d.sync += kept_valid.eq(1)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += kept.eq(offered)
         return m
 
-    def _piece_length(self, request):
-        """Bytes from the address to the next multiple of the limit."""
-        codes = Array([getattr(f, self._limit) for f in self.functions])
-        code = codes[request.function]
-        size = [128, 256, MAX_PIECE]
-        to_boundary = [limit - request.address[: limit.bit_length() - 1] for limit in size]
-        return Array(to_boundary)[Mux(code < MAX_PIECE_CODE, code[:2], MAX_PIECE_CODE)]
+    def _mask(self, function):
+        """The limit of a function, less one: an address's bits within a piece."""
+        code = Array(getattr(f, self._limit) for f in self.functions)[function]
+        return Mux(code < MAX_PIECE_CODE, Cat(Const(0x7F, 7), code[0], 0), MAX_PIECE - 1)

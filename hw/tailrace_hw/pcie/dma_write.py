@@ -38,6 +38,7 @@ class DmaWriteEngine(wiring.Component):
 
     Latency: 7 cycles from the data that completes a TLP to its first chunk on ``rq``, 8 when the
     request comes with the data. Throughput: a chunk a cycle, also across TLPs and clients.
+    ``ready`` of the clients' requests comes from registers.
 
     Parameters
     ----------

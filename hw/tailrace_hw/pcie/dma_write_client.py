@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from tailrace_hw.errors import ErrorEvent, ErrorSource
 from tailrace_hw.lib.fall_through import FallThroughFifo
 from tailrace_hw.lib.fifo import SyncFifo
-from tailrace_hw.lib.stage import ReadyStage, RegisterStage
+from tailrace_hw.lib.stage import ReadyStage, SkidStage
 from tailrace_hw.pcie.dma import DmaStatus, DmaWritePort
 from tailrace_hw.pcie.dma_events import DmaCounts, error_code
 from tailrace_hw.pcie.dma_splitter import MAX_PIECE, DmaSplitter, is_bad_request, piece_layout
@@ -129,7 +129,7 @@ class WriteClient(wiring.Component):
     def _take(self, m, splitter):
         """Requests to the splitter; their lengths to the check of the data."""
         shape = data.StructLayout({"length": 17, "refused": 1})
-        m.submodules.expected = expected = RegisterStage(shape)
+        m.submodules.expected = expected = SkidStage(shape)
         request = self.client.request
         m.d.comb += [
             request.ready.eq(splitter.i.ready & expected.i.ready),
@@ -186,14 +186,16 @@ class WriteClient(wiring.Component):
         chunks = Signal(write_job_layout(self._width)["chunks"].shape)
         turn = Signal(beat_bits)
         new = splitter.o.payload
-        end = new.offset + new.length + (1 << beat_bits) - 1
+        # Beats that no earlier piece has taken: those up to the piece's end, rounded up, less the
+        # one it starts in unless it starts with it. Adding offset - 1 modulo a beat does both.
+        end = new.length + (new.offset - 1)[:beat_bits]
         shift = new.address[:2]
         m.d.comb += splitter.o.ready.eq(~valid | ready)
         with m.If(splitter.o.ready):
             m.d.sync += [
                 valid.eq(splitter.o.valid),
                 piece.eq(new),
-                beats.eq((end >> beat_bits) - (new.offset != 0)),
+                beats.eq(end >> beat_bits),
                 chunks.eq((shift + new.length + (1 << beat_bits) - 1) >> beat_bits),
                 turn.eq(new.offset - shift),
             ]

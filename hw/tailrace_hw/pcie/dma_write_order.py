@@ -67,7 +67,7 @@ class WriteOrder(wiring.Component):
         shape = data.StructLayout(
             {"number": SEQ_NUM_WIDTH, "client": range(clients), "function": 8}
         )
-        m.submodules.waiting = waiting = SyncFifo(shape, _NUMBERS)
+        m.submodules.waiting = waiting = SyncFifo(shape, _NUMBERS - 1)
         out, back = Signal(_NUMBERS), Signal(_NUMBERS)
         head = waiting.o.payload
         returned, lost, pop = Signal(), Signal(), Signal()
@@ -78,7 +78,7 @@ class WriteOrder(wiring.Component):
             self.seq_num_valid[1], 1 << self.seq_num[1], 0
         )
         m.d.comb += [
-            self.ready.eq(~Array(out)[self.number]),
+            self.ready.eq(waiting.i.ready),
             waiting.i.valid.eq(self.take),
             waiting.i.payload.number.eq(self.number),
             waiting.i.payload.client.eq(self.client),
