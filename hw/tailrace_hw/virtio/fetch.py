@@ -286,28 +286,18 @@ class DescriptorFetch(wiring.Component):
         connect(m, requests.o, flipped(self.chain.request))
         connect(m, flipped(self.chain.data), chunks.i)
 
-        chain, chunk = assembler.chain, chunks.o
+        chunk = chunks.o
+        connect(m, tables.o, assembler.tables)
         m.d.comb += [
             tables.i.payload.eq(chunk.payload),
             tables.i.valid.eq(chunk.valid & chunk.payload.table),
+            assembler.asked.payload.eq(chunk.payload),
+            assembler.asked.valid.eq(chunk.valid & ~chunk.payload.table),
+            chunk.ready.eq(Mux(chunk.payload.table, tables.i.ready, assembler.asked.ready)),
             ahead.returned.eq(tables.o.valid & tables.o.ready & tables.o.payload.last),
             ahead.forget.valid.eq(self._commander.inits[1].valid),
             ahead.forget.queue.eq(self._commander.inits[1].queue),
         ]
-        with m.If(assembler.from_table):
-            m.d.comb += [
-                chain.payload.eq(tables.o.payload),
-                chain.valid.eq(tables.o.valid),
-                tables.o.ready.eq(chain.ready),
-            ]
-        with m.Else():
-            m.d.comb += [
-                chain.payload.eq(chunk.payload),
-                chain.valid.eq(chunk.valid & ~chunk.payload.table),
-            ]
-        m.d.comb += chunk.ready.eq(
-            Mux(chunk.payload.table, tables.i.ready, chain.ready & ~assembler.from_table)
-        )
 
     def _connect_rest(self, m):
         issue, assembler = self._issue, self._assembler

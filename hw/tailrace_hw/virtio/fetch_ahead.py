@@ -153,11 +153,7 @@ class TableAhead(wiring.Component):
                 head & ~chunk.fault & (~flags[DESC_F_NEXT] | flags[DESC_F_INDIRECT])
             ),
             good_table.eq(
-                config.indirect
-                & (chunk.length[:4] == 0)
-                & ~chunk.zero_length
-                & ~chunk.wraps
-                & (entries <= config.size)
+                config.indirect & ~chunk.ragged & ~chunk.wraps & (entries <= config.size)
             ),
             self._follow.eq(
                 (head | (packed & ~self._dry))

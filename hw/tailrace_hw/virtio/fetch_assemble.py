@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from tailrace_hw.errors import ErrorCode, ErrorEvent, ErrorSource
 from tailrace_hw.pcie.dma import DmaReadRequest
 from tailrace_hw.virtio.fetch_cache import filled_layout, store_layout, taken_layout
-from tailrace_hw.virtio.fetch_check import DescriptorCheck
+from tailrace_hw.virtio.fetch_check import BALANCE_BITS, DescriptorCheck, DescriptorReport
 from tailrace_hw.virtio.fetch_ring import RingStates
 from tailrace_hw.virtio.fetch_types import (
     ChainState,
@@ -47,9 +47,9 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
     -------
     jobs, ring : ``In``
         A packet of chunks for each job except DROP.
-    chain, request : ``In(stream(Chunk))``, ``Out(stream(DmaReadRequest))``
-    from_table : ``Out(1)``
-        ``chain`` is to be data of tables that were asked for ahead, not of ``request``.
+    asked, request : ``In(stream(Chunk))``, ``Out(stream(DmaReadRequest))``
+    tables : ``In(stream(Chunk))``
+        Data of tables that were asked for ahead.
     heads : ``Out(stream(Head))``
         Has a place for every entry that was asked for.
     heads_returned : ``Out(6)``
@@ -73,8 +73,8 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
             {
                 "jobs": In(stream.Signature(Job)),
                 "ring": In(stream.Signature(Chunk)),
-                "chain": In(stream.Signature(Chunk)),
-                "from_table": Out(1),
+                "asked": In(stream.Signature(Chunk)),
+                "tables": In(stream.Signature(Chunk)),
                 "request": Out(stream.Signature(DmaReadRequest)),
                 "heads": Out(stream.Signature(Head)),
                 "heads_returned": Out(6),
@@ -112,7 +112,7 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
     def elaborate(self, platform):
         m = Module()
         self._registers()
-        self.walk_registers()
+        self.walk_registers(m)
         self._connections(m)
         self._check(m)
         m.d.sync += self.store_valid.eq(0)
@@ -125,6 +125,8 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
             self.walk_states(m)
             with m.State("FAIL"):
                 self._report(m)
+            with m.State("FAILED"):
+                self._failed(m)
             with m.State("DRAIN"):
                 self._drain(m)
             with m.State("FINISH"):
@@ -148,7 +150,7 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
         self._start = Signal(16)
         self._count = Signal(16)
         self._slots = Signal(16)
-        self._bytes = Signal(33)
+        self._balance = Signal(BALANCE_BITS)
         #: A chain became whole in this job.
         self._made = Signal()
         self._writable = Signal()
@@ -184,7 +186,7 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
             self.filled.value.whole.eq(self._whole),
             state.start.eq(self._start),
             state.count.eq(self._count),
-            state.bytes.eq(self._bytes),
+            state.balance.eq(self._balance),
             state.writable.eq(self._writable),
             state.window.eq(self._window),
             state.weight.eq(self._weight),
@@ -197,16 +199,19 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
 
     def _check(self, m):
         check = self._judge = m.submodules.check = DescriptorCheck()
+        report = self._wrong = m.submodules.report = DescriptorReport()
         m.d.comb += [
             check.chunk.eq(Mux(self._on_chain, self.chain.payload, self.ring.payload)),
             check.packed_ring.eq(self._config.packed_ring),
             check.indirect_allowed.eq(self._config.indirect),
             check.size.eq(self._config.size),
             check.in_table.eq(self._in_table),
-            check.index.eq(Mux(self._walking, self._wanted, self._position)),
             check.count.eq(self._count),
-            check.bytes.eq(self._bytes),
+            check.balance.eq(self._balance),
             check.writable.eq(self._writable),
+            report.wrong.eq(check.wrong),
+            report.chunk.eq(check.chunk),
+            report.index.eq(Mux(self._walking, self._wanted, self._position)),
         ]
 
     def _gone(self):
@@ -218,15 +223,15 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
         m.d.sync += [self._code.eq(code), self._info.eq(info)]
         m.next = "FAIL"
 
+    def note_wrong(self, m):
+        """Keeps what is wrong with the judged descriptor, whether it is or not: that comes late."""
+        m.d.sync += [self._code.eq(self._wrong.code), self._info.eq(self._wrong.info)]
+
     def _idle(self, m):
         m.d.comb += self.jobs.ready.eq(~self.init.valid & ~self.faults.valid & ~self.events.valid)
         fault, event = self.faults.payload, self.events.payload
         m.d.sync += [self._in_job.eq(0), self._loaded.eq(0)]
-        with m.If(self.init.valid):
-            m.d.comb += self.init.ready.eq(1)
-            for port in (self.filled, self.chain_state, self.polled):
-                m.d.comb += [port.valid.eq(1), port.queue.eq(self.init.queue), port.value.eq(0)]
-        with m.Elif(self.faults.valid):
+        with m.If(self.faults.valid):
             m.d.comb += self.faults.ready.eq(1)
             m.d.sync += self._queue.eq(fault.queue)
             self.fail(m, fault.code, fault.info)
@@ -243,6 +248,10 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
                     self.flags.set.armed.eq(1),
                     self.flags.set.pending.eq(1),
                 ]
+        with m.Elif(self.init.valid):
+            m.d.comb += self.init.ready.eq(1)
+            for port in (self.filled, self.chain_state, self.polled):
+                m.d.comb += [port.valid.eq(1), port.queue.eq(self.init.queue), port.value.eq(0)]
         with m.Elif(self.jobs.valid):
             m.d.sync += [
                 self._queue.eq(self.jobs.payload.queue),
@@ -258,7 +267,8 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
             self._config.eq(self.config.value),
             self._loaded.eq(1),
             self._ring_open.eq(job.kind != JobKind.DROP),
-            self._position.eq(job.position),
+            # An index counts from where the queue is now: it may have been rewound.
+            self._position.eq(Mux(job.kind == JobKind.INDEX, self.position.value, job.position)),
             self._left.eq(job.count),
             self._credit.eq(((job.kind == JobKind.HEAD) | (job.kind == JobKind.DROP)) << job.grain),
             self._lane.eq(0),
@@ -266,7 +276,7 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
             self._start.eq(Mux(job.kind == JobKind.HEAD, job.position, chain.start)),
             self._count.eq(chain.count),
             self._slots.eq(chain.count),
-            self._bytes.eq(chain.bytes),
+            self._balance.eq(chain.balance),
             self._writable.eq(chain.writable),
             self._window.eq(chain.window),
             self._weight.eq(chain.weight),
@@ -307,7 +317,7 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
             segment.slots.eq(slots),
             self._written.eq(self._written + 1),
             self._count.eq(self._count + 1),
-            self._bytes.eq(judge.bytes_after),
+            self._balance.eq(judge.balance_after),
             self._writable.eq(judge.writes),
         ]
         with m.If(last):
@@ -318,7 +328,7 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
         m.d.sync += [
             self._count.eq(0),
             self._slots.eq(0),
-            self._bytes.eq(0),
+            self._balance.eq(0),
             self._writable.eq(0),
         ]
 
@@ -337,13 +347,17 @@ class ChainAssembler(RingStates, WalkStates, wiring.Component):
     def _report(self, m):
         m.d.comb += self.errors.valid.eq(~self._gone())
         with m.If(self.errors.ready | self._gone()):
-            m.d.comb += self.flags.valid.eq(1)
-            for name in ("active", "pending", "due", "polling", "writing"):
-                m.d.comb += self.flags.clear[name].eq(1)
-            m.d.comb += self.flags.set.failed.eq(1)
-            m.next = "IDLE"
-            with m.If(self._in_job):
-                m.next = "DRAIN"
+            m.next = "FAILED"
+
+    def _failed(self, m):
+        """A cycle later, for the error port's ready comes late."""
+        m.d.comb += self.flags.valid.eq(1)
+        for name in ("active", "pending", "due", "polling", "writing"):
+            m.d.comb += self.flags.clear[name].eq(1)
+        m.d.comb += self.flags.set.failed.eq(1)
+        m.next = "IDLE"
+        with m.If(self._in_job):
+            m.next = "DRAIN"
 
     def _drain(self, m):
         """What is left of this job's packets is of no use."""

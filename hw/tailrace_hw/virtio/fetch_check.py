@@ -1,7 +1,7 @@
 """What is wrong with a descriptor (virtio 1.2, 2.7.5 and 2.8.13)."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Module, Mux
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from tailrace_hw.errors import ErrorCode
@@ -12,10 +12,27 @@ from tailrace_hw.virtio.fetch_types import (
     Chunk,
 )
 
-__all__ = ["DescriptorCheck"]
+__all__ = ["BALANCE_BITS", "DescriptorCheck", "DescriptorReport"]
 
 #: A chain's buffers may be 4 GiB together (2.7.5.2).
 LIMIT_BITS = 32
+#: Minus a chain's bytes, modulo twice the limit: the sign says when there are too many.
+BALANCE_BITS = LIMIT_BITS + 1
+
+
+class Wrong(data.Struct):
+    """What can be wrong with a descriptor."""
+
+    #: It could not be read.
+    fault: 1
+    #: Its indirect table, or that it has one.
+    indirect: 1
+    zero_length: 1
+    address: 1
+    #: Its chain, with it.
+    too_long: 1
+    too_big: 1
+    direction: 1
 
 
 class DescriptorCheck(wiring.Component):
@@ -28,10 +45,8 @@ class DescriptorCheck(wiring.Component):
         Of the queue.
     in_table : ``In(1)``
         The descriptor is in an indirect table.
-    index : ``In(16)``
-        Where it was found, for the report.
-    count, bytes, writable : ``In``
-        The chain so far: descriptors, bytes, and whether a device-writable one was seen.
+    count, balance, writable : ``In``
+        The chain so far: descriptors, minus its bytes, and whether a device-writable one was seen.
     flags : ``Out(16)``
     other : ``Out(16)``
         ``next`` of a split descriptor, the buffer ID of a packed one.
@@ -41,8 +56,10 @@ class DescriptorCheck(wiring.Component):
         WRITE is set.
     indirect : ``Out(1)``
         It refers to an indirect table.
-    bytes_after : ``Out(33)``
-    error, code, info : ``Out``
+    balance_after : ``Out(BALANCE_BITS)``
+    wrong : ``Out(Wrong)``
+    error : ``Out(1)``
+        Something is wrong.
     """
 
     chunk: In(Chunk)
@@ -50,57 +67,84 @@ class DescriptorCheck(wiring.Component):
     indirect_allowed: In(1)
     size: In(16)
     in_table: In(1)
-    index: In(16)
     count: In(16)
-    bytes: In(33)
+    balance: In(BALANCE_BITS)
     writable: In(1)
     flags: Out(16)
     other: Out(16)
     follows: Out(1)
     writes: Out(1)
     indirect: Out(1)
-    bytes_after: Out(33)
+    balance_after: Out(BALANCE_BITS)
+    wrong: Out(Wrong)
     error: Out(1)
-    code: Out(ErrorCode)
-    info: Out(64)
 
     def elaborate(self, platform):
         m = Module()
         chunk = self.chunk
         low, high = chunk.raw[96:112], chunk.raw[112:128]
-        total = Signal(34)
         m.d.comb += [
             Cat(self.flags, self.other).eq(Mux(self.packed_ring, Cat(high, low), Cat(low, high))),
             self.follows.eq(self.flags[DESC_F_NEXT]),
             self.writes.eq(self.flags[DESC_F_WRITE]),
             self.indirect.eq(self.flags[DESC_F_INDIRECT]),
-            total.eq(self.bytes + chunk.length),
-            self.bytes_after.eq(total),
+            self.balance_after.eq(self.balance - chunk.length),
         ]
         entries = chunk.length[4:]
-        bad_table = (
-            self.follows
-            | ~self.indirect_allowed
-            | (chunk.length[:4] != 0)
-            | (entries == 0)
-            | (entries > self.size)
-        )
-        too_big = total[LIMIT_BITS + 1] | (total[LIMIT_BITS] & (total[:LIMIT_BITS] != 0))
-        with m.If(chunk.fault):
-            self._wrong(m, ErrorCode.QUEUE_FETCH_FAULT, self.index)
-        with m.Elif(self.indirect & (self.in_table | bad_table)):
-            self._wrong(m, ErrorCode.QUEUE_BAD_INDIRECT, chunk.length)
-        with m.Elif(chunk.zero_length):
-            self._wrong(m, ErrorCode.QUEUE_ZERO_LENGTH, self.index)
-        with m.Elif(chunk.wraps):
-            self._wrong(m, ErrorCode.QUEUE_BAD_ADDRESS, chunk.address)
-        with m.Elif(~self.indirect & (self.count >= self.size)):
-            self._wrong(m, ErrorCode.QUEUE_CHAIN_TOO_LONG, self.index)
-        with m.Elif(~self.indirect & too_big):
-            self._wrong(m, ErrorCode.QUEUE_LENGTH_TOO_BIG, chunk.length)
-        with m.Elif(~self.indirect & self.writable & ~self.writes):
-            self._wrong(m, ErrorCode.QUEUE_BAD_DIRECTION, self.index)
+        bad_table = self.follows | ~self.indirect_allowed | chunk.ragged | (entries > self.size)
+        m.d.comb += [
+            self.wrong.fault.eq(chunk.fault),
+            self.wrong.indirect.eq(self.indirect & (self.in_table | bad_table)),
+            self.wrong.zero_length.eq(chunk.zero_length),
+            self.wrong.address.eq(chunk.wraps),
+            self.wrong.too_long.eq(~self.indirect & (self.count >= self.size)),
+            # Once a length is not 0, the sum is not either: from the limit on the sign is set.
+            self.wrong.too_big.eq(~self.indirect & ~self.balance_after[LIMIT_BITS]),
+            self.wrong.direction.eq(~self.indirect & self.writable & ~self.writes),
+            self.error.eq(self.wrong.as_value().any()),
+        ]
         return m
 
-    def _wrong(self, m, code, info):
-        m.d.comb += [self.error.eq(1), self.code.eq(code), self.info.eq(info)]
+
+class DescriptorReport(wiring.Component):
+    """The error code for a descriptor that was found to be wrong, and what is said of it.
+
+    Combinational; apart from :class:`DescriptorCheck`, for its verdict is in longer paths.
+
+    Members
+    -------
+    wrong : ``In(Wrong)``
+    chunk : ``In(Chunk)``
+    index : ``In(16)``
+        Where it was found.
+    code, info : ``Out``
+        Of the first that is set.
+    """
+
+    wrong: In(Wrong)
+    chunk: In(Chunk)
+    index: In(16)
+    code: Out(ErrorCode)
+    info: Out(64)
+
+    def elaborate(self, platform):
+        m = Module()
+        wrong, chunk = self.wrong, self.chunk
+        with m.If(wrong.fault):
+            self._say(m, ErrorCode.QUEUE_FETCH_FAULT, self.index)
+        with m.Elif(wrong.indirect):
+            self._say(m, ErrorCode.QUEUE_BAD_INDIRECT, chunk.length)
+        with m.Elif(wrong.zero_length):
+            self._say(m, ErrorCode.QUEUE_ZERO_LENGTH, self.index)
+        with m.Elif(wrong.address):
+            self._say(m, ErrorCode.QUEUE_BAD_ADDRESS, chunk.address)
+        with m.Elif(wrong.too_long):
+            self._say(m, ErrorCode.QUEUE_CHAIN_TOO_LONG, self.index)
+        with m.Elif(wrong.too_big):
+            self._say(m, ErrorCode.QUEUE_LENGTH_TOO_BIG, chunk.length)
+        with m.Elif(wrong.direction):
+            self._say(m, ErrorCode.QUEUE_BAD_DIRECTION, self.index)
+        return m
+
+    def _say(self, m, code, info):
+        m.d.comb += [self.code.eq(code), self.info.eq(info)]

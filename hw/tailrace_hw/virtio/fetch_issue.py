@@ -1,6 +1,6 @@
 """Decides what is read next, and for which queue."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -171,8 +171,9 @@ class FetchIssue(wiring.Component):
         for touch in self.touches:
             with m.If(touch.valid & (touch.queue == self._queue)):
                 m.d.sync += self._touched.eq(1)
-        now = [touch.valid & (touch.queue == self._queue) for touch in self.touches]
-        self._unchanged = ~(self._touched | Cat(now).any())
+        # A touch in this very cycle sets ``ready``, which wins over the clearing; and what fills
+        # the cache alone, with nothing in flight, no touch can change.
+        self._unchanged = ~self._touched
 
     def _latch(self, m):
         m.d.sync += [

@@ -38,14 +38,17 @@ class RingStates:
                 self.weigh(m, 0)
             m.next = "FINISH"
         with m.Elif(ring.valid):
+            # Whatever it is: ready must not wait for the verdict. None of those that are not good
+            # has a table asked for ahead.
+            m.d.comb += ring.ready.eq(1)
+            m.d.sync += self._ring_open.eq(~ring.payload.last)
+            self.note_wrong(m)
             with m.If(~here & ~ring.payload.fault):
                 m.next = "EMPTY"
             with m.Elif(judge.error):
-                self.fail(m, judge.code, judge.info)
+                m.next = "FAIL"
             with m.Else():
-                m.d.comb += ring.ready.eq(1)
                 m.d.sync += [
-                    self._ring_open.eq(~ring.payload.last),
                     self._position.eq(self._position + 1),
                     self._left.eq(self._left - 1),
                     self._slots.eq(self._slots + 1),
@@ -78,7 +81,7 @@ class RingStates:
         """Split ring: the available index (2.7.6)."""
         ring, look = self.ring, self.look.value
         index = ring.payload.raw[:16]
-        ahead = (index - self.position.value)[:16]
+        ahead = (index - self._position)[:16]
         with m.If(ring.valid):
             m.d.comb += ring.ready.eq(1)
             m.d.sync += self._ring_open.eq(0)

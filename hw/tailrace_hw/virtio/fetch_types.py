@@ -139,7 +139,8 @@ class ChainState(data.Struct):
 
     start: 16
     count: 16
-    bytes: 33
+    #: Minus its bytes, see DescriptorCheck.
+    balance: 33
     writable: 1
     #: Batches that may be in flight, as a power of two.
     window: 3
@@ -163,6 +164,8 @@ class Chunk(data.Struct):
     zero_length: 1
     #: Address + length is above 2**64.
     wraps: 1
+    #: The length is not a number of whole descriptors, or 0.
+    ragged: 1
     #: Ring data: the first burst of this descriptor's table was asked for. Other data: it is of
     #: such a burst.
     table: 1
@@ -304,7 +307,9 @@ class QueueTables(Elaboratable):
         with m.If(~self.ready):
             m.d.sync += row.eq(row + 1)
         for name, shape in self._shapes.items():
-            table = memory.Memory(shape=shape, depth=rows, init=[])
+            # Left to itself, a synthesiser makes registers of the smallest.
+            attrs = {"ram_style": "distributed"}
+            table = memory.Memory(shape=shape, depth=rows, init=[], attrs=attrs)
             m.submodules[name] = table
             write, port = self.write[name], table.write_port()
             with m.If(self.ready):

@@ -1,14 +1,19 @@
 """DMA data packets into 16-byte chunks: the unit of descriptors."""
 
-from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import fifo, stream, wiring
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from tailrace_hw.lib.fifo import SyncFifo
 from tailrace_hw.lib.packet import PacketSignature
 from tailrace_hw.pcie.dma import DmaReadMeta, DmaStatus
 from tailrace_hw.virtio.fetch_types import BATCH, TABLE_TAG, Chunk
 
 __all__ = ["ChunkUnpacker"]
+
+_CutChunk = data.StructLayout({"raw": 128, "last": 1})
+#: What is known of a packet once it is whole.
+_Packet = data.StructLayout({"fault": 1, "table": 1})
 
 
 class ChunkUnpacker(wiring.Component):
@@ -43,8 +48,8 @@ class ChunkUnpacker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        chunks = m.submodules.chunks = fifo.SyncFIFOBuffered(width=129, depth=4 * BATCH)
-        packets = m.submodules.packets = fifo.SyncFIFOBuffered(width=2, depth=2 * BATCH)
+        chunks = m.submodules.chunks = SyncFifo(_CutChunk, 4 * BATCH)
+        packets = m.submodules.packets = SyncFifo(_Packet, 2 * BATCH)
 
         cut = Signal(128)
         cut_valid = Signal()
@@ -64,11 +69,13 @@ class ChunkUnpacker(wiring.Component):
         # The last chunk marks the packet's end, so it is stored whatever its number.
         excess = (number >= BATCH - 1) & ~cut_last
         m.d.comb += [
-            taken.eq(cut_valid & chunks.w_rdy & packets.w_rdy),
-            chunks.w_data.eq(Cat(cut, cut_last)),
-            chunks.w_en.eq(taken & ~excess),
-            packets.w_data.eq(Cat(cut_fault, cut_table)),
-            packets.w_en.eq(taken & cut_last),
+            taken.eq(cut_valid & chunks.i.ready & packets.i.ready),
+            chunks.i.payload.raw.eq(cut),
+            chunks.i.payload.last.eq(cut_last),
+            chunks.i.valid.eq(taken & ~excess),
+            packets.i.payload.fault.eq(cut_fault),
+            packets.i.payload.table.eq(cut_table),
+            packets.i.valid.eq(taken & cut_last),
         ]
         with m.If(taken):
             m.d.sync += number.eq(number + ~excess)
@@ -125,21 +132,23 @@ class ChunkUnpacker(wiring.Component):
     def _judge(self, m, chunks, packets):
         """What can be said of a descriptor without its chain, a register before it is needed."""
         o = self.o
-        raw = chunks.r_data[:128]
+        chunk, packet = chunks.o.payload, packets.o.payload
+        raw = chunk.raw
         end = raw[0:64] + raw[64:96]
+        free = Signal()
         m.d.comb += [
-            chunks.r_en.eq(packets.r_rdy & (~o.valid | o.ready)),
-            packets.r_en.eq(chunks.r_en & chunks.r_rdy & chunks.r_data[128]),
+            free.eq(~o.valid | o.ready),
+            chunks.o.ready.eq(packets.o.valid & free),
+            packets.o.ready.eq(chunks.o.valid & chunk.last & free),
         ]
-        with m.If(o.ready):
-            m.d.sync += o.valid.eq(0)
-        with m.If(chunks.r_en & chunks.r_rdy):
+        with m.If(free):
             m.d.sync += [
-                o.valid.eq(1),
+                o.valid.eq(chunks.o.valid & packets.o.valid),
                 o.payload.raw.eq(raw),
-                o.payload.last.eq(chunks.r_data[128]),
-                o.payload.fault.eq(packets.r_data[0]),
-                o.payload.table.eq(packets.r_data[1]),
+                o.payload.last.eq(chunk.last),
+                o.payload.fault.eq(packet.fault),
+                o.payload.table.eq(packet.table),
                 o.payload.zero_length.eq(raw[64:96] == 0),
+                o.payload.ragged.eq((raw[64:68] != 0) | (raw[68:96] == 0)),
                 o.payload.wraps.eq(end[64] & (end[:64] != 0)),
             ]

@@ -1,9 +1,10 @@
 """The walk of a chain through a descriptor table (virtio 1.2, 2.7.5, 2.7.5.3, 2.8.7)."""
 
 from amaranth.hdl import Mux, Signal
+from amaranth.lib import stream
 
 from tailrace_hw.errors import ErrorCode
-from tailrace_hw.virtio.fetch_types import BATCH, HEAD_BURST, JobKind
+from tailrace_hw.virtio.fetch_types import BATCH, HEAD_BURST, Chunk, JobKind
 
 __all__ = ["WalkStates"]
 
@@ -20,7 +21,14 @@ class WalkStates:
     Packed tables are read in order, split tables by ``next``.
     """
 
-    def walk_registers(self):
+    def walk_registers(self, m):
+        #: Data of tables asked for ahead, or of ``request``: what is walked through.
+        self.chain = chain = stream.Signature(Chunk).create(path=("chain",))
+        self.from_table = Signal()
+        for source, here in ((self.asked, ~self.from_table), (self.tables, self.from_table)):
+            m.d.comb += source.ready.eq(chain.ready & here)
+            with m.If(here):
+                m.d.comb += [chain.valid.eq(source.valid), chain.payload.eq(source.payload)]
         self._walking = Signal()
         #: A chain of this job went through a table.
         self._walked = Signal()
@@ -105,29 +113,35 @@ class WalkStates:
             self._retry(m)
 
     def _walk(self, m):
-        judge = self._judge
-        chunk = judge.chunk
+        chunk = self._judge.chunk
         open_ = Mux(self._on_chain, self._chain_open, self._ring_open)
         valid = Mux(self._on_chain, self.chain.valid, self.ring.valid)
         with m.If(~open_):
             m.next = "CLOSE"
         with m.Elif(valid):
-            with m.If((self._front != self._wanted) & ~chunk.fault):
+            # Whatever it is: ready must not wait for the verdict.
+            skipped = self._front != self._wanted
+            with m.If(skipped | (self._credit != 0)):
                 self._consume(m)
-            with m.Elif(judge.error):
-                self.fail(m, judge.code, judge.info)
-            with m.Elif(judge.indirect):
-                self._consume(m)
-                self.begin_table(m)
-            with m.Elif(self._credit == 0):
-                m.next = "ROOM"
-            with m.Else():
-                self._consume(m)
-                m.d.sync += [
-                    self._credit.eq(self._credit - 1),
-                    self._done_slots.eq(self._done_slots + 1),
-                ]
-                self._advance(m)
+            with m.If(~skipped | chunk.fault):
+                self._follow(m)
+
+    def _follow(self, m):
+        """The chunk in front is the descriptor that is wanted, or of a burst that failed."""
+        judge = self._judge
+        self.note_wrong(m)
+        with m.If(judge.error):
+            m.next = "FAIL"
+        with m.Elif(self._credit == 0):
+            m.next = "ROOM"
+        with m.Elif(judge.indirect):
+            self.begin_table(m)
+        with m.Else():
+            m.d.sync += [
+                self._credit.eq(self._credit - 1),
+                self._done_slots.eq(self._done_slots + 1),
+            ]
+            self._advance(m)
 
     def _consume(self, m):
         m.d.sync += self._front.eq(self._front + 1)
