@@ -5,6 +5,7 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from tailrace_hw.lib.stage import ReadyStage
 from tailrace_hw.virtio.interfaces import ChainCompletion, QueueCommand
 from tailrace_hw.virtio.used_pick import QueuePick
 from tailrace_hw.virtio.used_types import UsedFault, UsedRun
@@ -52,7 +53,7 @@ class UsedCollector(wiring.Component):
     context : In(QueueCommand)
     active : In(queues)
     busy : Out(queues)
-        Elements of this queue are being given on.
+        Elements of this queue are being given on, or one waits at the input.
     complete : In(stream of ChainCompletion)
     expected : In(1)
         More completions are on their way, so that waiting may pay. A hint.
@@ -92,6 +93,9 @@ class UsedCollector(wiring.Component):
         )
         m.submodules.pick = pick = QueuePick(queues)
         m.submodules.walk = walk = UsedWalker(queues)
+        #: A completion takes longer to come here than the news that it was the last expected one.
+        self._expected = Signal()
+        m.d.sync += self._expected.eq(self.expected)
 
         # Free-running pointers, one bit wider than an index: written, written by whole groups, and
         # read.
@@ -120,7 +124,10 @@ class UsedCollector(wiring.Component):
             read.en.eq(walk.read_enable),
             read.addr.eq(Cat(walk.read_index[:bits], walk.read_queue)),
             walk.read_data.eq(read.data),
-            self.busy.eq(walk.busy),
+            # A completion that waits at the input must not meet its queue enabled anew.
+            self.busy.eq(
+                walk.busy | Cat(self._waits & (self._next_queue == k) for k in range(queues))
+            ),
         ]
         wiring.connect(m, walk.run, wiring.flipped(self.run))
         for k in range(queues):
@@ -140,6 +147,11 @@ class UsedCollector(wiring.Component):
     def _accept(self, m, write):
         """Put the completion at the input into its queue's room, or drop it."""
         queues, depth = self._queues, self._depth
+        # The ready of what is held would go on through those who complete to the DMA engine.
+        m.submodules.arrivals = arrivals = ReadyStage(ChainCompletion)
+        wiring.connect(m, wiring.flipped(self.complete), arrivals.i)
+        arrival = arrivals.o
+        self._waits, self._next_queue = ~self.complete.ready, arrival.payload.queue
         held = Signal(ChainCompletion)
         held_valid = Signal()
         advance = Signal()
@@ -154,7 +166,7 @@ class UsedCollector(wiring.Component):
             full.eq(level == depth),
             grouped.eq(self._grouped[queue] != self._read[queue]),
             advance.eq(held_valid & ~(known & full)),
-            self.complete.ready.eq(~held_valid | advance),
+            arrival.ready.eq(~held_valid | advance),
             write.en.eq(advance & known),
             write.addr.eq(Cat(self._written[queue][:-1], queue)),
             write.data.id.eq(held.id),
@@ -167,8 +179,8 @@ class UsedCollector(wiring.Component):
             self.fault.valid.eq(held_valid & known & full & ~grouped),
             self.fault.payload.queue.eq(held.queue),
         ]
-        with m.If(self.complete.ready):
-            m.d.sync += [held_valid.eq(self.complete.valid), held.eq(self.complete.payload)]
+        with m.If(arrival.ready):
+            m.d.sync += [held_valid.eq(arrival.valid), held.eq(arrival.payload)]
         for k in range(queues):
             with m.If(advance & known & (queue == k)):
                 m.d.comb += self._accepted[k].eq(1)
@@ -195,7 +207,7 @@ class UsedCollector(wiring.Component):
                 & (
                     (ready >= walk.room[k])
                     | (age == self._coalesce)
-                    | ((idle == self._idle) & ~self.expected)
+                    | ((idle == self._idle) & ~self._expected)
                     | self._closed[k]
                     | (level == self._depth)
                 )

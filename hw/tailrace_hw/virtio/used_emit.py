@@ -50,7 +50,7 @@ class UsedEmitter(wiring.Component):
     function : In(8)
         PCIe function of the requests.
     busy : Out(queues)
-        A run of the queue is being written, or a response is missing.
+        A run of the queue is being written, a response is missing, or a fault was not taken.
     run : In(stream of UsedRun)
     ring : Out(DmaWritePort)
     shown : Out(stream of UsedShown)
@@ -210,23 +210,27 @@ class UsedEmitter(wiring.Component):
 
     def _respond(self, m, working):
         """Match responses with what was written, and tell what came of it."""
-        response, note = self.ring.response, self._written.o
+        response, note, fault = self.ring.response, self._written.o, self.fault
         failed = response.payload.status != DmaStatus.OK
         over = Signal()
         valid = response.valid & note.valid
         m.d.comb += [
             self.shown.valid.eq(valid & ~failed & note.payload.visible),
             self.shown.payload.eq(note.payload.shown),
-            self.fault.valid.eq(valid & failed),
-            self.fault.payload.queue.eq(note.payload.shown.queue),
-            self.fault.payload.status.eq(response.payload.status),
-            self.fault.payload.position.eq(note.payload.shown.position),
+            # A fault is kept in a register: whose turn it is must not reach the DMA engine.
+            over.eq(valid & Mux(failed, ~fault.valid, self.shown.ready | ~note.payload.visible)),
+            response.ready.eq(over),
+            note.ready.eq(over),
         ]
-        with m.If(failed):
-            m.d.comb += over.eq(valid & self.fault.ready)
-        with m.Else():
-            m.d.comb += over.eq(valid & (self.shown.ready | ~note.payload.visible))
-        m.d.comb += [response.ready.eq(over), note.ready.eq(over)]
+        with m.If(fault.ready):
+            m.d.sync += fault.valid.eq(0)
+        with m.If(~fault.valid):
+            m.d.sync += [
+                fault.valid.eq(valid & failed),
+                fault.payload.queue.eq(note.payload.shown.queue),
+                fault.payload.status.eq(response.payload.status),
+                fault.payload.position.eq(note.payload.shown.position),
+            ]
 
         begun = self._written.i.valid & self._written.i.ready
         for k in range(self._queues):
@@ -238,5 +242,7 @@ class UsedEmitter(wiring.Component):
                 - (over & (note.payload.shown.queue == k))
             )
             m.d.comb += self.busy[k].eq(
-                (missing != 0) | (working & (self._run.queue == k)),
+                (missing != 0)
+                | (working & (self._run.queue == k))
+                | (fault.valid & (fault.payload.queue == k)),
             )

@@ -220,6 +220,9 @@ class UsedEvents(wiring.Component):
         looked_up = Signal(8)
         status = Signal(DmaStatus)
         ended = Signal()
+        #: Its vector, and whether it has one: known from JUDGE on.
+        vector = Signal(16)
+        routed = Signal()
         active = self.active.bit_select(self._narrow(queue), 1)
         m.d.comb += [
             looked_up.eq(queue),
@@ -239,7 +242,11 @@ class UsedEvents(wiring.Component):
             self.fault.payload.reading.eq(1),
             self.fault.payload.position.eq(asked.data.shown.position),
             self.interrupt.payload.function.eq(self.function),
-            self.interrupt.payload.vector.eq(contexts.data.vector),
+            self.interrupt.payload.vector.eq(vector),
+        ]
+        m.d.sync += [
+            vector.eq(contexts.data.vector),
+            routed.eq(contexts.data.vector != NO_VECTOR),
         ]
         with m.FSM():
             with m.State("DATA"):
@@ -258,7 +265,7 @@ class UsedEvents(wiring.Component):
                     m.next = "FAULT"
             with m.State("JUDGE"):
                 m.d.comb += self.isr.eq(need.needed & active)
-                with m.If(need.needed & active & (contexts.data.vector != NO_VECTOR)):
+                with m.If(need.needed & active & routed):
                     m.d.comb += self.interrupt.valid.eq(1)
                     with m.If(self.interrupt.ready):
                         m.d.comb += ended.eq(1)
