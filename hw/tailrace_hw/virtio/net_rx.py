@@ -16,7 +16,7 @@ from tailrace_hw.virtio.net_rx_chains import RxChains, RxDrop
 from tailrace_hw.virtio.net_rx_complete import RxComplete
 from tailrace_hw.virtio.net_rx_cut import RxCut
 from tailrace_hw.virtio.net_rx_prepend import RxPrepend
-from tailrace_hw.virtio.net_types import ReceiveCounters, RxMeta
+from tailrace_hw.virtio.net_types import ReceiveCounters, RxFrame, RxMeta
 
 __all__ = ["NetReceive"]
 
@@ -107,8 +107,13 @@ class NetReceive(wiring.Component):
         connect(m, flipped(self.frames), buffer.i)
         connect(m, buffer.info, planner.info)
         connect(m, buffer.o, prepend.i)
-        connect(m, planner.frames, prepend.frames)
-        connect(m, buffer.verdict, prepend.verdict)
+        # The cutter's ready would go on through the decisions' queues.
+        m.submodules.decisions = decisions = ReadyStage(RxFrame)
+        m.submodules.verdicts = verdicts = ReadyStage(1)
+        connect(m, planner.frames, decisions.i)
+        connect(m, decisions.o, prepend.frames)
+        connect(m, buffer.verdict, verdicts.i)
+        connect(m, verdicts.o, prepend.verdict)
         connect(m, prepend.o, self._cut.i)
         connect(m, self._cut.o, flipped(self.dma.data))
         connect(m, planner.take, flipped(self.chains.take))

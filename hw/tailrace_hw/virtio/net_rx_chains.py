@@ -1,7 +1,7 @@
 """Finds the host buffers for each received frame, or decides that there are none."""
 
 from amaranth.hdl import Array, Module, Mux, Signal
-from amaranth.lib import enum, stream, wiring
+from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
@@ -21,6 +21,14 @@ class RxDrop(enum.Enum, shape=3):
     NO_BUFFER = 2
     TOO_LONG = 3
     BAD_DIRECTION = 4
+
+
+class _Waiting(data.Struct):
+    """A frame that waits for chains."""
+
+    #: Bytes to place: its header's and its own.
+    need: 17
+    queue: 8
 
 
 class _Phase(enum.Enum, shape=2):
@@ -102,7 +110,7 @@ class RxChains(wiring.Component):
     dropped: Out(RxDrop)
 
     def __init__(self, width: int, max_segments: int):
-        self._short = 4 * width // 8
+        self._short = 4 * width // 8 + HEADER_BYTES
         self._max_segments = max_segments
         super().__init__()
 
@@ -137,7 +145,7 @@ class RxChains(wiring.Component):
 
     def _window(self, m):
         """The next few frames, in a ring of registers."""
-        ring = Array(Signal(RxInfo, name=f"held_{k}") for k in range(_BATCH))
+        ring = Array(Signal(_Waiting, name=f"held_{k}") for k in range(_BATCH))
         head = Signal(range(_BATCH))
         #: ``head`` plus ``issued``, ``head`` plus ``answered``: sums would lengthen every path.
         self._next_index = Signal(range(_BATCH))
@@ -151,7 +159,9 @@ class RxChains(wiring.Component):
             push.eq(self.info.valid & self.info.ready),
         ]
         with m.If(push):
-            m.d.sync += ring[(head + self._held)[:_INDEX_BITS]].eq(self.info.payload)
+            place = ring[(head + self._held)[:_INDEX_BITS]]
+            m.d.sync += place.need.eq(self.info.payload.length + HEADER_BYTES)
+            m.d.sync += place.queue.eq(self.info.payload.queue)
         m.d.sync += self._held.eq(self._held + push)
         with m.If(self._retire_batch):
             m.d.sync += [self._held.eq(self._held + push - self._issued), head.eq(self._next_index)]
@@ -179,8 +189,8 @@ class RxChains(wiring.Component):
             & (self._outstanding != 0)
             & ~self.segments.valid
             & (nth.queue == first.queue)
-            & (nth.length <= self._short)
-            & (first.length <= self._short)
+            & (nth.need <= self._short)
+            & (first.need <= self._short)
         )
         begins = self._issued == 0
         taking = Signal()
@@ -237,11 +247,12 @@ class RxChains(wiring.Component):
                 ((self._phase == _Phase.RUN) & room) | (self._phase == _Phase.DRAIN)
             ),
         ]
+        length = frame.need - HEADER_BYTES
         to_place = Signal(17)
         placed = Signal(17)
         fits = Signal()
         m.d.comb += [
-            to_place.eq(Mux(self._fresh, frame.length + HEADER_BYTES, left)),
+            to_place.eq(Mux(self._fresh, frame.need, left)),
             fits.eq(segment.length >= to_place),
             placed.eq(Mux(fits, to_place, segment.length)),
             self._write_plans.i.payload.address.eq(segment.address),
@@ -259,15 +270,15 @@ class RxChains(wiring.Component):
             needed = to_place != 0
             with m.If(segment.none & segment.crowded):
                 # All that was taken and not committed is for this frame, or it is served again.
-                self._fail(m, RxDrop.TOO_LONG, frame.length)
+                self._fail(m, RxDrop.TOO_LONG, length)
             with m.Elif(segment.none):
-                self._fail(m, RxDrop.NO_BUFFER, frame.length)
+                self._fail(m, RxDrop.NO_BUFFER, length)
             with m.Elif(~segment.writable):
                 self._fail(m, RxDrop.BAD_DIRECTION, segment.address)
             with m.Elif(needed & (self._pieces == self._max_segments)):
-                self._fail(m, RxDrop.TOO_LONG, frame.length)
+                self._fail(m, RxDrop.TOO_LONG, length)
             with m.Elif(segment.last & ~fits & (~self.mrg_rxbuf | (self._issued != 1))):
-                self._fail(m, RxDrop.TOO_LONG, frame.length)
+                self._fail(m, RxDrop.TOO_LONG, length)
             with m.Else():
                 m.d.comb += [
                     self._write_plans.i.valid.eq(needed),
@@ -348,7 +359,8 @@ class RxChains(wiring.Component):
     def _drop(self, m):
         """Let the first frame pass without buffers, and say why."""
         plan = self._frame_plans
-        report_free = ~self.errors.valid | self.errors.ready
+        # An event is rare: that it leaves in this cycle need not count.
+        report_free = ~self.errors.valid
         with m.If(self.errors.ready):
             m.d.sync += self.errors.valid.eq(0)
         # The take register is free: a plan before this one has been committed.

@@ -94,19 +94,19 @@ class RxCut(wiring.Component):
         cut = self.cuts.payload
 
         length = Signal(17)
-        count = Signal(range(octets + 1))
         piece_end = Signal()
         frame_end = Signal()
-        after = Signal(range(2 * octets))
+        #: Where the piece ends, if it does, seen from ``low``.
+        end = Signal(range(2 * octets))
         crosses = Signal()
         step = Signal()
         m.d.comb += [
             length.eq(Mux(begun, left, cut.length)),
             piece_end.eq(length <= octets),
-            count.eq(Mux(piece_end, length, octets)),
             frame_end.eq(piece_end & cut.frame_end),
-            after.eq(at + count),
-            crosses.eq(after > octets),
+            end.eq(at + length[: len(at) + 1]),
+            # Side by side with the comparison, not behind it: all this is in the path of ready.
+            crosses.eq(Mux(piece_end, end > octets, at != 0)),
             step.eq(self.cuts.valid & low_valid & (high_valid | ~crosses) & advance),
             self.cuts.ready.eq(step & piece_end),
         ]
@@ -128,11 +128,12 @@ class RxCut(wiring.Component):
         with m.If(step):
             m.d.comb += [
                 # The byte behind the frame's last one is in the next frame, in its own beat.
-                drop_low.eq(frame_end | (after >= octets)),
+                drop_low.eq(~piece_end | cut.frame_end | (end >= octets)),
                 drop_high.eq(frame_end & crosses),
             ]
             m.d.sync += [
-                at.eq(Mux(frame_end, 0, after)),
+                # A piece that goes on takes a whole beat: the offset stays.
+                at.eq(Mux(piece_end, Mux(cut.frame_end, 0, end), at)),
                 begun.eq(~piece_end),
                 left.eq(length - octets),
             ]

@@ -51,7 +51,8 @@ class TxChains(wiring.Component):
     taking : In(1)
         A chain is being asked for.
     allowed : Out(1)
-        Another one may be.
+        Another one may be. Follows ``taking`` a cycle late: chains are not asked for in two cycles
+        running.
     segments : In(stream of Segment)
     request : Out(stream of DmaReadRequest)
         One for each segment read.
@@ -185,9 +186,9 @@ class TxChains(wiring.Component):
         spent = Signal(18)
         m.d.comb += [
             answered.eq(step & segment.last),
-            empty.eq(answered & nothing),
         ]
         m.d.sync += [
+            empty.eq(answered & nothing),
             surplus.eq(Mux(answered, self._longest - Mux(nothing, 0, reserved_now), 0)),
             returned.eq(self.entries.valid & self.entries.ready),
             spent.eq(
@@ -196,8 +197,8 @@ class TxChains(wiring.Component):
             kept.eq(kept + Mux(self.taking, self._longest, 0) - surplus - spent),
             chains.eq(chains + self.taking - empty - returned),
         ]
-        m.d.comb += self.working.eq(chains != returned)
-        m.d.comb += self.allowed.eq(
+        m.d.comb += self.working.eq(chains != returned + empty)
+        m.d.sync += self.allowed.eq(
             (kept + self.level * self._octets + self._longest <= self._limit)
             & (chains != self._frames)
         )
