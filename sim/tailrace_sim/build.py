@@ -53,13 +53,16 @@ class Model:
     Attributes
     ----------
     top : name of the Verilog top module
-    path : the cocotb runner's build directory
+    path : its build directory
     waves : whether it was built with FST tracing
+    backend : ``cocotb``, an executable with cocotb's VPI library; or ``fast``, a library with C++
+        models at the pins
     """
 
     top: str
     path: Path
     waves: bool
+    backend: str = "cocotb"
 
 
 def repository() -> Path:
@@ -127,7 +130,7 @@ def emit(make: Callable[[], wiring.Component], name: str, key: object, sources: 
     return path
 
 
-def _check_wave_headers() -> None:
+def check_wave_headers() -> None:
     """FST tracing compiles against lz4 and zlib; say so instead of failing deep in a log."""
     for header, package in (("lz4.h", "liblz4-dev"), ("zlib.h", "zlib1g-dev")):
         probe = subprocess.run(
@@ -206,7 +209,7 @@ def build(sources: Path | list[Path], top: str, *, waves: bool = False) -> Model
             log = directory / "build.log"
             with _environment(toolchain_env()):
                 if waves:
-                    _check_wave_headers()
+                    check_wave_headers()
                 try:
                     runner = _Runner()
                     runner.build(

@@ -1,13 +1,19 @@
 """The whole device as a Verilator model."""
 
+import os
 from pathlib import Path
 
+from tailrace.cli.errors import UserError
 from tailrace_hw.config import Config
 from tailrace_hw.emit import NAME
 from tailrace_hw.top import Tailrace
 from tailrace_sim.build import Model, build, emit, toolchain_env
+from tailrace_sim.fast.library import build_library
 
-__all__ = ["build_device", "device_verilog"]
+__all__ = ["BACKENDS", "build_device", "default_backend", "device_verilog"]
+
+BACKENDS = ("fast", "cocotb")
+_BACKEND = "TAILRACE_BACKEND"
 
 
 def device_verilog(config: Config) -> Path:
@@ -15,8 +21,26 @@ def device_verilog(config: Config) -> Path:
     return emit(lambda: Tailrace(config), NAME, config)
 
 
-def build_device(config: Config, *, waves: bool = False) -> Model:
+def default_backend() -> str:
+    """``$TAILRACE_BACKEND``, or ``fast``.
+
+    Raises
+    ------
+    UserError
+        There is no such backend.
+    """
+    backend = os.environ.get(_BACKEND) or "fast"
+    if backend not in BACKENDS:
+        raise UserError(f"{_BACKEND} must be one of {', '.join(BACKENDS)}, not {backend!r}")
+    return backend
+
+
+def build_device(config: Config, *, waves: bool = False, backend: str | None = None) -> Model:
     """Verilog and model of the device of a configuration, both from the cache if they are there.
+
+    Parameters
+    ----------
+    backend : one of :data:`BACKENDS`; :func:`default_backend` if None
 
     Raises
     ------
@@ -24,4 +48,8 @@ def build_device(config: Config, *, waves: bool = False) -> Model:
         A tool is missing or failed.
     """
     toolchain_env()  # a missing compiler is better known before the minute of elaboration
-    return build(device_verilog(config), NAME, waves=waves)
+    verilog = device_verilog(config)
+    if (backend or default_backend()) == "fast":
+        library = build_library(verilog, NAME, waves=waves)
+        return Model(top=NAME, path=library.path, waves=waves, backend="fast")
+    return build(verilog, NAME, waves=waves)

@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import random
+import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ __all__ = ["Result", "SimulationError", "own_run", "parameters", "pick_seed", "r
 
 _PARAMETERS = "TAILRACE_PARAMETERS"
 _SEED = "TAILRACE_SEED"
+_LOG, _RESULTS = "simulation.log", "results.xml"
 
 
 class SimulationError(AssertionError):
@@ -122,34 +124,19 @@ def run(
     seed = pick_seed() if seed is None else seed
     directory = build_root() / "run" / name
     directory.mkdir(parents=True, exist_ok=True)
-    log = directory / "simulation.log"
-    results = directory / "results.xml"
+    log, results = directory / _LOG, directory / _RESULTS
     print(f"seed {seed} (replay: {_SEED}={seed}), log {log}")
     environment = {
         **toolchain_env(),
         _PARAMETERS: json.dumps(parameters or {}),
         _SEED: str(seed),
     }
-    runner = _Runner()
-    busy = locked(directory)
-    with busy, _environment(environment), _importable(python_path or []):
+    test_filter = "(^|\\.)(" + "|".join(tests) + ")$"
+    start = _start_fast if model.backend == "fast" else _start_cocotb
+    with locked(directory), _environment(environment), _importable(python_path or []):
         results.unlink(missing_ok=True)
         try:
-            runner.test(
-                hdl_toplevel=model.top,
-                hdl_toplevel_lang="verilog",
-                test_module=module,
-                test_filter="(^|\\.)(" + "|".join(tests) + ")$",
-                build_dir=model.path,
-                test_dir=directory,
-                results_xml=str(results),
-                seed=seed,
-                waves=False,
-                test_args=["--trace-file", str(directory / "waves.fst"), "--trace"]
-                if model.waves
-                else [],
-                log_file=log,
-            )
+            start(model, module, test_filter, directory, seed)
         except (RuntimeError, SystemExit) as error:
             # Failed tests end here too; what is known of them is in the results.
             if not results.exists():
@@ -161,6 +148,44 @@ def run(
     if sorted(ran) != sorted(tests):
         raise SimulationError(f"expected tests {sorted(tests)}, but {sorted(ran)} ran; see {log}")
     return Result(tests=tuple(ran), directory=directory, seed=seed)
+
+
+def _start_cocotb(model: Model, module: str, test_filter: str, directory: Path, seed: int) -> None:
+    """An executable with cocotb inside."""
+    _Runner().test(
+        hdl_toplevel=model.top,
+        hdl_toplevel_lang="verilog",
+        test_module=module,
+        test_filter=test_filter,
+        build_dir=model.path,
+        test_dir=directory,
+        results_xml=str(directory / _RESULTS),
+        seed=seed,
+        waves=False,
+        test_args=["--trace-file", str(directory / "waves.fst"), "--trace"] if model.waves else [],
+        log_file=directory / _LOG,
+    )
+
+
+def _start_fast(model: Model, module: str, test_filter: str, directory: Path, seed: int) -> None:
+    """A Python process that cocotb takes for a simulator, see :mod:`tailrace_sim.fast.process`."""
+    environment = {
+        "COCOTB_TOPLEVEL": model.top,
+        "COCOTB_TEST_MODULES": module,
+        "COCOTB_TEST_FILTER": test_filter,
+        "COCOTB_RESULTS_FILE": str(directory / _RESULTS),
+        "COCOTB_RANDOM_SEED": str(seed),
+        "TOPLEVEL_LANG": "verilog",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    command = [sys.executable, "-m", "tailrace_sim.fast.process", str(model.path), model.top]
+    with open(directory / _LOG, "w") as stream:
+        status = subprocess.run(
+            command, cwd=directory, env={**os.environ, **environment}, check=False,
+            stdout=stream, stderr=subprocess.STDOUT,
+        ).returncode  # fmt: skip
+    if status:
+        raise RuntimeError(f"exit status {status}")
 
 
 @contextlib.contextmanager

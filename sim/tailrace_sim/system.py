@@ -17,6 +17,9 @@ from tailrace_hw.top import identities
 from tailrace_sim.bfm.cocotb_host import CocotbHost
 from tailrace_sim.bfm.mac_port import MacPortAgent
 from tailrace_sim.bfm.pcie_host import PcieHost
+from tailrace_sim.fast.mac_port import FastPort
+from tailrace_sim.fast.pcie_host import FastPcieHost
+from tailrace_sim.fast.process import running
 from tailrace_sim.run import parameters, seed
 
 __all__ = ["System"]
@@ -43,7 +46,7 @@ class System:
     config: Config
     pcie: PcieHost
     host: CocotbHost
-    port: MacPortAgent
+    port: MacPortAgent | FastPort
     device: Tailrace
 
     @classmethod
@@ -60,8 +63,7 @@ class System:
         dut.port0__link.value = 1
         dut.port0_rst.value = 1
         Clock(dut.port0_clk, port_period_ns, unit="ns").start()
-        agent = PcieHost(dut, identities(config), prefix="pcie__", seed=seed(), **host)
-        wire = MacPortAgent(dut, 0, dut.port0_clk, port_period_ns)
+        agent, wire = _agents(dut, config, port_period_ns, host)
         await agent.start()
         await ClockCycles(dut.port0_clk, 4)
         dut.port0_rst.value = 0
@@ -86,3 +88,18 @@ class System:
                     value = await self.device.management.read(base + getattr(block, name))
                     counts[name.lower()] = value
         return counts
+
+
+def _agents(
+    dut, config: Config, port_period_ns: float, options: dict[str, Any]
+) -> tuple[PcieHost, Any]:
+    """Host and wire of the backend that we run on."""
+    options = {"prefix": "pcie__", "seed": seed(), **options}
+    kernel = running()
+    if kernel is None:
+        wire = MacPortAgent(dut, 0, dut.port0_clk, port_period_ns)
+        return PcieHost(dut, identities(config), **options), wire
+    return (
+        FastPcieHost(kernel, dut, identities(config), **options),
+        FastPort(kernel, dut, 0, port_period_ns),
+    )

@@ -100,6 +100,10 @@ class HostCompleter:
         self._wake = Event()
         cocotb.start_soon(self._run())
 
+    def replace_send(self, send) -> None:
+        """Put completions elsewhere from now on."""
+        self._send = send
+
     @property
     def idle(self) -> bool:
         """True if no completion is still to be sent."""

@@ -18,6 +18,7 @@ class HostMemory:
     Attributes
     ----------
     data : uint8 array; index 0 is bus address ``base``
+    mapped : a byte a page, bit n for function n
     """
 
     def __init__(self, size: int, base: int = 0):
@@ -27,21 +28,21 @@ class HostMemory:
         self.size = size
         self.data = np.zeros(size, np.uint8)
         self._view = self.data.data
-        self._mapped = np.full(size // PAGE, ALL_FUNCTIONS, np.uint8)
+        self.mapped = np.full(size // PAGE, ALL_FUNCTIONS, np.uint8)
 
     def fence(self) -> None:
         """Unmap everything."""
-        self._mapped[:] = 0
+        self.mapped[:] = 0
 
     def map(self, address: int, length: int, function: int | None = None) -> None:
         """Let ``function`` (all of them if None) reach the pages that hold this range."""
-        self._mapped[self._pages(address, length)] |= (
+        self.mapped[self._pages(address, length)] |= (
             ALL_FUNCTIONS if function is None else 1 << function
         )
 
     def unmap(self, address: int, length: int) -> None:
         """Take the pages that hold this range away from every function."""
-        self._mapped[self._pages(address, length)] = 0
+        self.mapped[self._pages(address, length)] = 0
 
     def _pages(self, address: int, length: int) -> slice:
         start = address - self.base
@@ -52,7 +53,7 @@ class HostMemory:
     def allows(self, address: int, function: int) -> bool:
         """True if ``function`` may access the page at ``address``. A TLP never leaves a page."""
         offset = address - self.base
-        return 0 <= offset < self.size and bool(self._mapped[offset // PAGE] >> function & 1)
+        return 0 <= offset < self.size and bool(self.mapped[offset // PAGE] >> function & 1)
 
     def read(self, address: int, length: int) -> bytes:
         """Bytes at a bus address, without regard to the fence."""

@@ -148,8 +148,7 @@ class PcieHost:
         self._interrupt_counts: dict[int, int] = {}
         self._interrupt_event = Event()
         self._max_read = max_read
-        self.device = TailraceDevice(dut, functions, prefix=prefix)
-        self.device.on_request = self._count
+        self.device = self._make_device(dut, functions, prefix)
         self.device.log.setLevel(logging.ERROR)
         self.rc = RootComplex()
         self.rc.max_payload_size = (max_payload // 128).bit_length() - 1
@@ -161,6 +160,11 @@ class PcieHost:
         self.completions = HostCompleter(self._port.send, self.rng)
         self.completions.settings.max_payload = max_payload
         self.completions.settings.latency_ns = latency_cycles * self.device.period_ns
+
+    def _make_device(self, dut, functions: Sequence[FunctionIdentity], prefix: str):
+        device = TailraceDevice(dut, functions, prefix=prefix)
+        device.on_request = self._count
+        return device
 
     # Life
 

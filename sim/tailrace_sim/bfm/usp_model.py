@@ -88,8 +88,7 @@ class TailraceDevice(UltraScalePlusPcieDevice):
         def port(name):
             return getattr(dut, prefix + name) if hasattr(dut, prefix + name) else None
 
-        rq = AxiStreamBus.from_prefix(dut, f"{prefix}rq_")
-        width = len(rq.tdata)
+        width = len(getattr(dut, f"{prefix}rq__tdata"))
         names = [
             "pcie_rq_seq_num0", "pcie_rq_seq_num_vld0", "pcie_rq_seq_num1",
             "pcie_rq_seq_num_vld1", "user_lnk_up", "cfg_max_payload", "cfg_max_read_req",
@@ -125,13 +124,12 @@ class TailraceDevice(UltraScalePlusPcieDevice):
             enable_extended_configuration=True,
             user_clk=dut.clk,
             user_reset=dut.rst,
-            cq_bus=AxiStreamBus.from_prefix(dut, f"{prefix}cq_"),
-            cc_bus=AxiStreamBus.from_prefix(dut, f"{prefix}cc_"),
+            **self._completer_buses(dut, prefix),
             **{name: port(name) for name in names},
             **{f"cfg_ext_{name}": port(f"cfg_ext__{name}") for name in ext},
             **msix,
         )
-        self._start_requester(rq, AxiStreamBus.from_prefix(dut, f"{prefix}rc_"))
+        self._start_requester(dut, prefix)
         for index, function in enumerate(self.functions):
             self._flr_done_events[index] = Event()
             if function.identity.virtio:
@@ -139,17 +137,25 @@ class TailraceDevice(UltraScalePlusPcieDevice):
         if self.cfg_flr_in_process is not None:
             self.cfg_flr_in_process.value = 0
         self._flr = 0
-        cocotb.start_soon(self._run_completion_timeout())
 
-    def _start_requester(self, rq: AxiStreamBus, rc: AxiStreamBus) -> None:
+    def _completer_buses(self, dut, prefix: str) -> dict[str, AxiStreamBus]:
+        """CQ and CC, for the base class's agents."""
+        return {
+            f"{name}_bus": AxiStreamBus.from_prefix(dut, f"{prefix}{name}_") for name in ("cq", "cc")
+        }
+
+    def _start_requester(self, dut, prefix: str) -> None:
         """Our own agents and coroutines on RQ and RC; the base class was told of none."""
         clock, reset = self.user_clk, self.user_reset
+        rq = AxiStreamBus.from_prefix(dut, f"{prefix}rq_")
+        rc = AxiStreamBus.from_prefix(dut, f"{prefix}rc_")
         self.rq_sink = IntegerRqSink(rq, clock, reset, segments=2 if self.rq_straddle else 1)
         self.rc_source = IntegerRcSource(rc, clock, reset, segments=2 if self.rc_straddle else 1)
         for agent in (self.rq_sink, self.rc_source):
             agent.queue_occupancy_limit_frames = 2
         for coroutine in (self._run_rq_logic, self._run_rq_seq_num_logic, self._run_rc_logic):
             cocotb.start_soon(coroutine())
+        cocotb.start_soon(self._run_completion_timeout())
 
     def make_function(self):
         identity = self.identities[len(self.functions)]
@@ -199,9 +205,7 @@ class TailraceDevice(UltraScalePlusPcieDevice):
         self._flr |= bit
         await RisingEdge(self.user_clk)
         self.cfg_flr_in_process.value = self._flr
-        for tag, request in enumerate(self.active_request):
-            if request and request.requester_id.function == function.function_num:
-                self._end_request(tag, ErrorCode.FLR)
+        self._end_requests(function.function_num, ErrorCode.FLR)
         while True:
             await RisingEdge(self.user_clk)
             if int(self.cfg_flr_done.value) & bit:
@@ -215,6 +219,12 @@ class TailraceDevice(UltraScalePlusPcieDevice):
         event = self._flr_done_events[function]
         await event.wait()
         event.clear()
+
+    def _end_requests(self, function: int, code: ErrorCode) -> None:
+        """Give up on all outstanding requests of a function."""
+        for tag, request in enumerate(self.active_request):
+            if request and request.requester_id.function == function:
+                self._end_request(tag, code)
 
     def _end_request(self, tag: int, code: ErrorCode) -> None:
         """Give up on an outstanding request: an RC descriptor without data (PG213)."""
@@ -254,25 +264,32 @@ class TailraceDevice(UltraScalePlusPcieDevice):
             await super().upstream_recv(tlp)
 
     async def _receive_request(self, tlp: Tlp) -> None:
+        tlp.release_fc()
+        answer = self.deliver(tlp)
+        if answer is not None:
+            await self.upstream_send(answer)
+
+    def deliver(self, tlp: Tlp) -> Tlp | None:
+        """A memory request for the user design; returns the block's own answer if it gives one."""
         for function in self.functions:
             match = function.match_bar(tlp.address)
             if match:
                 break
         else:
-            tlp.release_fc()
-            if tlp.fmt_type not in _WRITES:
-                await self.upstream_send(
-                    Tlp.create_ur_completion_for_tlp(tlp, PcieId(self.bus_num, 0, 0))
-                )
-            return
-        tlp.release_fc()
+            if tlp.fmt_type in _WRITES:
+                return None
+            return Tlp.create_ur_completion_for_tlp(tlp, PcieId(self.bus_num, 0, 0))
         if tlp.ep:
             self.report(LocalError.AXI4ST_CQ_EP_DROP)
-            return
+            return None
         request = Tlp_us(tlp)
         request.bar_id = match[0]
         request.bar_aperture = (function.identity.bar_sizes[match[0]] - 1).bit_length()
         request.completer_id = function.pcie_id
+        self._put_request(request)
+        return None
+
+    def _put_request(self, request: Tlp_us) -> None:
         self.cq_queue.put_nowait(request)
 
     def report(self, error: LocalError) -> None:

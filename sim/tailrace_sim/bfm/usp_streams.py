@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cocotbext.pcie.xilinx.us.interface import RcSource, RqSink, UsPcieFrame
 from cocotbext.pcie.xilinx.us.tlp import Tlp_us
 
-__all__ = ["IntegerRcSource", "IntegerRqSink"]
+__all__ = ["IntegerRcSource", "IntegerRqSink", "completion_packet"]
 
 _HEADER = 4
 _COMPLETION_HEADER = 3
@@ -51,6 +51,12 @@ def _completion(tlp: Tlp_us) -> _Packet:
         enables << 4 * _COMPLETION_HEADER,
         discontinue=tlp.discontinue,
     )
+
+
+def completion_packet(tlp: Tlp_us) -> tuple[int, int, bool]:
+    """Dwords of a requester completion as one integer, their number, and whether it is bad."""
+    packet = _completion(tlp)
+    return packet.value, packet.dwords, packet.discontinue
 
 
 class IntegerRcSource(RcSource):

@@ -1,0 +1,1 @@
+"""The fast backend: Verilated devices with C++ models at their pins, run in strides by Python."""

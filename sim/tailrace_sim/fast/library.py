@@ -1,0 +1,231 @@
+"""The fast backend's library: a Verilated device and the C++ core in one shared object.
+
+Two caches under ``build_root()/fast``, each by content: ``model-<key>`` has the Verilated design as
+an archive, minutes of work; ``<top>-<key>`` the core compiled against it, seconds.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from tailrace_sim.build import (
+    BUILD_FLAGS,
+    BuildError,
+    build_root,
+    check_wave_headers,
+    locked,
+    toolchain_env,
+)
+from tailrace_sim.fast.interface import CORE
+
+__all__ = ["Library", "Pin", "build_library"]
+
+_PREFIX = "Vdevice"
+_PIC = "-fPIC -fvisibility=hidden -fno-semantic-interposition"
+_FAST, _SLOW = f"-O2 {_PIC}", f"-O0 {_PIC}"
+_CORE_FLAGS = f"-std=c++20 -O2 {_PIC} -Wall -Wextra -Wno-missing-field-initializers"
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A port of the top module; its index in the library is its place in ``Library.pins``."""
+
+    name: str
+    bits: int
+    input: bool
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library that is built.
+
+    Attributes
+    ----------
+    path : of the shared object
+    pins : the top's ports, in the order of the C interface's indices
+    waves : whether ``tr_waves`` works
+    """
+
+    path: Path
+    pins: tuple[Pin, ...]
+    waves: bool
+
+
+def build_library(
+    verilog: Path, top: str, *, waves: bool = False, profile: bool = False
+) -> Library:
+    """Verilate ``verilog`` and compile the core against it, or return what is already there.
+
+    Parameters
+    ----------
+    waves : with FST tracing
+    profile : with a symbol for each block's functions, so that a sampling profiler can tell them
+
+    Raises
+    ------
+    BuildError
+        A tool is missing, or Verilator or the C++ compiler failed.
+    """
+    model = _build_model(verilog, top, waves, profile)
+    pins = _read_pins((model / f"{_PREFIX}.h").read_text())
+    sources = sorted(CORE.glob("*.[hc]*"))
+    key = _key([model.name, _CORE_FLAGS], sources)
+    directory = build_root() / "fast" / f"{top}-{key}"
+    path = directory / "libtailrace.so"
+    with locked(directory):
+        if not path.exists():
+            environment = _environment()
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / "pins.cpp").write_text(_pins_source(pins))
+            units = [path for path in sources if path.suffix == ".cpp"]
+            _compile_core(directory, model, [*units, directory / "pins.cpp"], waves, environment)
+    return Library(path=path, pins=pins, waves=waves)
+
+
+def _key(words: Sequence[str], sources: Iterable[Path]) -> str:
+    digest = hashlib.sha256(json.dumps([*words, version("verilator"), _compiler()]).encode())
+    for path in sources:
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:20]
+
+
+def _compiler() -> str:
+    """What the compiler calls itself; nothing if there is none (a later step says so)."""
+    if shutil.which("g++") is None:
+        return ""
+    command = ["g++", "-dumpfullversion", "-dumpmachine"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, **toolchain_env()}
+
+
+def _jobs() -> str:
+    return str(min(os.cpu_count() or 1, 2))
+
+
+def _run(command: Sequence[str], directory: Path, environment: dict[str, str], what: str) -> None:
+    log = directory / "build.log"
+    with open(log, "a") as output:
+        output.write(f"$ {' '.join(command)}\n")
+        output.flush()
+        done = subprocess.run(
+            command, cwd=directory, env=environment, stdout=output, stderr=output, check=False
+        )
+    if done.returncode:
+        raise BuildError(f"{what} failed; see {log}")
+
+
+def _build_model(verilog: Path, top: str, waves: bool, profile: bool) -> Path:
+    """Directory with the archives and headers of the Verilated design."""
+    flags = [
+        *BUILD_FLAGS,
+        *(["--trace-fst", "--trace-structs"] if waves else []),
+        *(["--prof-cfuncs"] if profile else []),
+    ]
+    key = _key([top, *flags, _FAST, _SLOW], [verilog])
+    directory = build_root() / "fast" / f"model-{top}-{key}"
+    done = directory / "done"
+    with locked(directory):
+        if not done.exists():
+            environment = _environment()
+            if waves:
+                check_wave_headers()
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(parents=True)
+            command = [
+                "verilator_bin", "--cc", str(verilog.resolve()), "--top", top, "--prefix", _PREFIX,
+                "--Mdir", ".", *flags,
+            ]  # fmt: skip
+            _run(command, directory, environment, f"verilating {top}")
+            command = [
+                "make", "-f", f"{_PREFIX}.mk", "-j", _jobs(), f"lib{_PREFIX}",
+                "VM_PARALLEL_BUILDS=1", f"OPT_FAST={_FAST}", f"OPT_SLOW={_SLOW}",
+                f"OPT_GLOBAL={_FAST}",
+            ]  # fmt: skip
+            _run(command, directory, environment, f"compiling {top}")
+            for path in directory.iterdir():
+                if path.suffix in (".o", ".d", ".cpp", ".gch", ".fast", ".slow"):
+                    path.unlink()
+            done.touch()
+    return directory
+
+
+_PORT = re.compile(r"VL_(IN|OUT)(?:8|16|64|W)?\(&(\w+),(\d+),(\d+)")
+
+
+def _read_pins(header: str) -> tuple[Pin, ...]:
+    """Ports of the model's class, with their names in Verilog."""
+    return tuple(
+        Pin(
+            # Verilator writes what C++ does not allow in a name as __0 and its hexadecimal code.
+            re.sub(r"__0([0-9A-F]{2})", lambda code: chr(int(code[1], 16)), name),
+            int(high) - int(low) + 1,
+            direction == "IN",
+        )
+        for direction, name, high, low in _PORT.findall(header)
+    )
+
+
+def _encoded(name: str) -> str:
+    return name.replace("__", "___05F")
+
+
+def _pins_source(pins: Sequence[Pin]) -> str:
+    """C++ that gives the core the ports by index."""
+    table = "\n".join(f'    {{"{pin.name}", {pin.bits}, {int(pin.input)}}},' for pin in pins)
+    binds = "\n".join(
+        f"    at[{index}] = &model.{_encoded(pin.name)};" for index, pin in enumerate(pins)
+    )
+    return f"""\
+// Generated by library.py from {_PREFIX}.h.
+
+#include "{_PREFIX}.h"
+#include "pins.hpp"
+
+namespace tailrace {{
+
+const tr_pin pin_table[] = {{
+{table}
+}};
+const uint32_t pin_count = {len(pins)};
+
+void bind_pins({_PREFIX} &model, void **at) {{
+{binds}
+}}
+
+}}  // namespace tailrace
+"""
+
+
+def _compile_core(
+    directory: Path, model: Path, units: Sequence[Path], waves: bool, environment: dict[str, str]
+) -> None:
+    root = Path(environment["VERILATOR_ROOT"]) / "include"
+    flags = [
+        *_CORE_FLAGS.split(), f"-I{CORE}", f"-isystem{model}", f"-isystem{root}",
+        f"-isystem{root}/vltstd", f"-DVM_TRACE_FST={int(waves)}", f"-DVM_TRACE={int(waves)}",
+    ]  # fmt: skip
+    objects = [f"{unit.stem}.o" for unit in units]
+    rules = "\n".join(
+        f"{name}: {unit}\n\tg++ {' '.join(flags)} -c {unit} -o {name}"
+        for name, unit in zip(objects, units, strict=True)
+    )
+    archives = f"{model}/lib{_PREFIX}.a {model}/libverilated.a"
+    libraries = "-pthread -lz -llz4" if waves else "-pthread"
+    (directory / "Makefile").write_text(
+        f"libtailrace.so: {' '.join(objects)}\n"
+        f"\tg++ -shared -o partial.so $^ {archives} {libraries}\n\tmv partial.so $@\n{rules}\n"
+    )
+    _run(["make", "-j", _jobs()], directory, environment, "compiling the core")
+    for name in objects:
+        (directory / name).unlink()

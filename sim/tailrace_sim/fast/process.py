@@ -1,0 +1,50 @@
+"""The process of a fast simulation: ``python -m tailrace_sim.fast.process LIBRARY TOP [DEVICES]``.
+
+Started by :func:`tailrace_sim.run.run` with the environment that cocotb's runner would give to a
+simulator: which tests of which module, the seed, where the results go.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from tailrace_sim.fast import gpi
+from tailrace_sim.fast.kernel import Kernel
+
+__all__ = ["main", "running"]
+
+_kernel: Kernel | None = None
+
+
+def running() -> Kernel | None:
+    """The kernel of this process; None if it is no process of the fast backend."""
+    return _kernel
+
+
+def main(arguments: list[str]) -> int:
+    """Run the tests that the environment names."""
+    global _kernel  # noqa: PLW0603 - the simulator of a process is one, as for cocotb itself
+    library, top, devices = Path(arguments[0]), arguments[1], int(arguments[2]) if arguments[2:] else 1
+    # Writes take effect when the kernel says, which is what cocotb's own queue is for.
+    os.environ["COCOTB_TRUST_INERTIAL_WRITES"] = "1"
+    seed = int(os.environ["COCOTB_RANDOM_SEED"])
+    _kernel = Kernel(library, devices=devices, seed=seed)
+    simulator = gpi.install(_kernel, top)
+
+    from pygpi.entry import load_entry  # noqa: PLC0415 - imports cocotb, which needs the above
+
+    load_entry()
+    _kernel.after_events = gpi.resume_tasks
+    try:
+        if not _kernel.run() and simulator.ended is not None:
+            simulator.ended()
+    finally:
+        _kernel.close()
+    return 0
+
+
+if __name__ == "__main__":
+    # Run under its own name, so that the module others import is this one.
+    from tailrace_sim.fast.process import main as _main
+
+    sys.exit(_main(sys.argv[1:]))
