@@ -15,7 +15,7 @@ from tailrace_hw.pcie.identity import FunctionIdentity
 from tailrace_sim.bfm.usp_model import TailraceDevice
 from tailrace_sim.fast.kernel import Kernel
 
-__all__ = ["FastDevice", "Stream", "request_tlp"]
+__all__ = ["FastDevice", "Stream"]
 
 _REQUEST_HEADER = 4
 _ALWAYS = 256
@@ -40,17 +40,6 @@ class Stream:
     @pause.setter
     def pause(self, value: bool) -> None:
         setattr(self._link, self._field, _ALWAYS if value else 0)
-
-
-def request_tlp(event: Any, buffer: Callable[[Any, int], Any]) -> Tlp_us:
-    """The requester request of a ``TR_REQUEST`` or ``TR_TAKEN`` event."""
-    data = bytes(buffer(event.data, event.length))
-    header = UsPcieFrame()
-    header.data = list(memoryview(data[: 4 * _REQUEST_HEADER]).cast("I"))
-    header.first_be, header.last_be = event.a & 15, event.a >> 4 & 15
-    tlp = Tlp_us.unpack_us_rq(header)
-    tlp.data = bytearray(data[4 * _REQUEST_HEADER :])
-    return tlp
 
 
 class FastDevice(TailraceDevice):
@@ -126,7 +115,19 @@ class FastDevice(TailraceDevice):
 
     def _requested(self, event: Any) -> None:
         if self._on_request is not None:
-            self._on_request(request_tlp(event, self.kernel.ffi.buffer), event.b)
+            self._on_request(self.request_tlp(event), event.b)
+
+    def request_tlp(self, event: Any) -> Tlp_us:
+        """The requester request of a ``TR_REQUEST`` or ``TR_TAKEN`` event."""
+        data = bytes(self.kernel.ffi.buffer(event.data, event.length))
+        header = UsPcieFrame()
+        header.data = list(memoryview(data[: 4 * _REQUEST_HEADER]).cast("I"))
+        header.first_be, header.last_be = event.a & 15, event.a >> 4 & 15
+        tlp = Tlp_us.unpack_us_rq(header)
+        tlp.data = bytearray(data[4 * _REQUEST_HEADER :])
+        if not tlp.requester_id_enable:
+            tlp.requester_id = tlp.requester_id._replace(bus=self.bus_num)
+        return tlp
 
     def _completed(self, event: Any) -> None:
         if event.a:

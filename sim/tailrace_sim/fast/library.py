@@ -142,8 +142,10 @@ def _build_model(verilog: Path, top: str, waves: bool, profile: bool) -> Path:
                 check_wave_headers()
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(parents=True)
+            # By its path: the makefile depends on the program that wrote it.
+            verilator = Path(environment["VERILATOR_ROOT"]) / "bin" / "verilator_bin"
             command = [
-                "verilator_bin", "--cc", str(verilog.resolve()), "--top", top, "--prefix", _PREFIX,
+                str(verilator), "--cc", str(verilog.resolve()), "--top", top, "--prefix", _PREFIX,
                 "--Mdir", ".", *flags,
             ]  # fmt: skip
             _run(command, directory, environment, f"verilating {top}")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import cocotb
 from cocotb.triggers import Event, First, Timer
 from cocotbext.pcie.core.tlp import CplStatus, Tlp, TlpType
 from cocotbext.pcie.core.utils import PcieId
@@ -13,7 +14,7 @@ from tailrace_sim.bfm.completer import CompletionSettings
 from tailrace_sim.bfm.pcie_host import PcieHost, Traffic
 from tailrace_sim.bfm.usp_model import ATOMICS
 from tailrace_sim.bfm.usp_streams import completion_packet
-from tailrace_sim.fast.device import FastDevice, request_tlp
+from tailrace_sim.fast.device import FastDevice
 from tailrace_sim.fast.kernel import Kernel
 
 __all__ = ["FastPcieHost"]
@@ -136,7 +137,11 @@ class FastPcieHost(PcieHost):
 
     def _broken(self, event: Any) -> None:
         text = bytes(self._kernel.ffi.buffer(event.data, event.length)).decode()
-        raise AssertionError(f"the design breaks the rules of its interface: {text}")
+
+        async def fail() -> None:
+            raise AssertionError(f"the design breaks the rules of its interface: {text}")
+
+        cocotb.start_soon(fail())
 
     def _set_faults(self) -> None:
         """Reads that a fault may hit come to Python."""
@@ -152,7 +157,7 @@ class FastPcieHost(PcieHost):
             )  # fmt: skip
 
     def _taken(self, event: Any) -> None:
-        self._read_memory(request_tlp(event, self._kernel.ffi.buffer))
+        self._read_memory(self.device.request_tlp(event))
 
     async def _complete(self, tlp: Tlp) -> None:
         """A completion that the completer in Python made."""
