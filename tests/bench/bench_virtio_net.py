@@ -121,7 +121,7 @@ def measure() -> list[dict]:
     """Rates of both directions alone and together, and latency, at 64 and 1500 bytes."""
     config = Config()
     result = run(
-        build_device(config), "virtio_net_bench_cocotb", name="bench_virtio_net",
+        build_device(config, backend="cocotb"), "virtio_net_bench_cocotb", name="bench_virtio_net",
         tests=["virtio_net"], seed=1,
         parameters={
             "config": config.to_dict(), "latency": LATENCY, "loads": LOADS,

@@ -10,6 +10,8 @@ from tailrace_sim.fast.library import Library, build_library
 
 #: Bits of tuser of RQ, RC, CQ, CC by width (PG213).
 _USER = {256: (62, 75, 88, 33), 512: (137, 161, 183, 81)}
+#: Bits of the TLP streams and of the port.
+WIDTHS = {"narrow": (256, 64), "wide": (512, 1024)}
 PERIOD = 4000
 ENABLED = 0x66
 
@@ -109,11 +111,11 @@ class Probe:
 
 @pytest.fixture(scope="session")
 def probe_library(tmp_path_factory):
-    """Builds the core around a probe: widths of the TLP streams and of the port."""
+    """Builds the core around a probe: of the narrowest streams, or of the widest."""
 
-    def build(width: int, port: int, *, waves: bool = False) -> Library:
+    def build(name: str, *, waves: bool = False) -> Library:
         path = tmp_path_factory.mktemp("probe") / "probe.v"
-        path.write_text(probe_verilog(width, port))
+        path.write_text(probe_verilog(*WIDTHS[name]))
         return build_library(path, "probe", waves=waves)
 
     return build

@@ -10,12 +10,12 @@ from tailrace_sim.build import BuildError
 from tailrace_sim.run import pick_seed
 
 PERIOD = 4000
-LANES = 64
+LANES = 128
 
 
 @pytest.fixture(scope="module")
 def library(probe_library):
-    return probe_library(512, 8 * LANES)
+    return probe_library("wide")
 
 
 class Cable:
@@ -141,10 +141,10 @@ def test_same_seed_same_faults(cable):
 
 def test_waves(probe_library, probe, tmp_path):
     """FST of a window; a library that was built without says so."""
-    plain = probe(probe_library(512, 512))
+    plain = probe(probe_library("wide"))
     assert plain.lib.tr_waves(plain.world, 0, b"nowhere.fst", 0, 1) == 0
     try:
-        library = probe_library(512, 512, waves=True)
+        library = probe_library("wide", waves=True)
     except BuildError as error:
         pytest.skip(str(error))
     p = probe(library)

@@ -7,9 +7,9 @@ import pytest
 from tailrace_sim.run import pick_seed
 
 
-@pytest.fixture(scope="module", params=[64, 128, 1024])
+@pytest.fixture(scope="module", params=["narrow", "wide"])
 def library(request, probe_library):
-    return probe_library(512, request.param)
+    return probe_library(request.param)
 
 
 def drive(probe, piece, lanes, last):

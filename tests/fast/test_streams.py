@@ -113,9 +113,9 @@ class RcMonitor:
         assert keep == used
 
 
-@pytest.fixture(scope="module", params=[256, 512])
+@pytest.fixture(scope="module", params=["narrow", "wide"])
 def library(request, probe_library):
-    return probe_library(request.param, request.param)
+    return probe_library(request.param)
 
 
 class Bench:

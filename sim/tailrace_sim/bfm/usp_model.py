@@ -6,6 +6,7 @@ other than 0. What it polls every clock cycle is driven on change, for speed.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import cocotb
 from cocotb.triggers import Event, RisingEdge, Timer
@@ -28,6 +29,7 @@ from tailrace_sim.bfm.usp_function import (
     VIRTIO_CAPABILITIES,
     TailraceFunction,
 )
+from tailrace_sim.bfm.usp_status import StatusPins
 from tailrace_sim.bfm.usp_streams import IntegerRcSource, IntegerRqSink
 
 __all__ = ["ATOMICS", "TailraceDevice"]
@@ -44,7 +46,7 @@ ATOMICS = frozenset(
 )  # fmt: skip
 
 
-class TailraceDevice(UltraScalePlusPcieDevice):
+class TailraceDevice(StatusPins, UltraScalePlusPcieDevice):
     """The integrated block between the root complex and a design under test.
 
     At 512 bits RQ and RC straddle two TLPs a beat, at 256 nothing straddles.
@@ -140,17 +142,17 @@ class TailraceDevice(UltraScalePlusPcieDevice):
 
     def _completer_buses(self, dut, prefix: str) -> dict[str, AxiStreamBus]:
         """CQ and CC, for the base class's agents."""
-        return {
-            f"{name}_bus": AxiStreamBus.from_prefix(dut, f"{prefix}{name}_") for name in ("cq", "cc")
-        }
+        cq, cc = (AxiStreamBus.from_prefix(dut, f"{prefix}{name}_") for name in ("cq", "cc"))
+        return {"cq_bus": cq, "cc_bus": cc}
 
     def _start_requester(self, dut, prefix: str) -> None:
         """Our own agents and coroutines on RQ and RC; the base class was told of none."""
         clock, reset = self.user_clk, self.user_reset
         rq = AxiStreamBus.from_prefix(dut, f"{prefix}rq_")
         rc = AxiStreamBus.from_prefix(dut, f"{prefix}rc_")
-        self.rq_sink = IntegerRqSink(rq, clock, reset, segments=2 if self.rq_straddle else 1)
-        self.rc_source = IntegerRcSource(rc, clock, reset, segments=2 if self.rc_straddle else 1)
+        rq_segments, rc_segments = 1 + self.rq_straddle, 1 + self.rc_straddle
+        self.rq_sink: Any = IntegerRqSink(rq, clock, reset, segments=rq_segments)
+        self.rc_source: Any = IntegerRcSource(rc, clock, reset, segments=rc_segments)
         for agent in (self.rq_sink, self.rc_source):
             agent.queue_occupancy_limit_frames = 2
         for coroutine in (self._run_rq_logic, self._run_rq_seq_num_logic, self._run_rc_logic):
@@ -292,12 +294,6 @@ class TailraceDevice(UltraScalePlusPcieDevice):
     def _put_request(self, request: Tlp_us) -> None:
         self.cq_queue.put_nowait(request)
 
-    def report(self, error: LocalError) -> None:
-        """Report a local error on ``cfg_local_error_out``."""
-        self.local_errors.append(error)
-        self.local_error.put_nowait(error)
-        self.status_changed.set()
-
     async def _run_rq_logic(self):
         while True:
             tlp = await self.rq_sink.recv_tlp()
@@ -365,48 +361,3 @@ class TailraceDevice(UltraScalePlusPcieDevice):
                 numbers = [] if self.rq_seq_num.empty() else [self.rq_seq_num.get_nowait()]
             for _, valid in channels:
                 valid.value = 0
-
-    async def _run_cfg_ctrl_logic(self):
-        self.config_space_enable = True
-
-    async def _run_cfg_int_logic(self):
-        """MSI-X messages are our own memory writes; the enables go with the status."""
-
-    async def _run_cfg_status_logic(self):
-        edge = RisingEdge(self.user_clk)
-        while True:
-            await edge
-            self._drive_status()
-            if not self.local_error.empty():
-                self._drive_local_error(self.local_error.get_nowait())
-                await edge
-                self._drive_local_error(None)
-                continue
-            self.status_changed.clear()
-            await self.status_changed.wait()
-
-    def _drive_local_error(self, error: LocalError | None) -> None:
-        if self.cfg_local_error_valid is not None:
-            self.cfg_local_error_valid.value = error is not None
-            self.cfg_local_error_out.value = error or 0
-
-    def _drive_status(self) -> None:
-        status = enable = mask = 0
-        for index, function in enumerate(self.functions):
-            status |= function.io_space_enable << 4 * index
-            status |= function.memory_space_enable << 4 * index + 1
-            status |= function.bus_master_enable << 4 * index + 2
-            status |= function.interrupt_disable << 4 * index + 3
-            enable |= function.msix_cap.msix_enable << index
-            mask |= function.msix_cap.msix_function_mask << index
-        values = {
-            self.user_lnk_up: 1,
-            self.cfg_max_payload: self.functions[0].pcie_cap.max_payload_size & 3,
-            self.cfg_max_read_req: self.functions[0].pcie_cap.max_read_request_size,
-            self.cfg_function_status: status,
-            self.cfg_interrupt_msix_enable: enable,
-            self.cfg_interrupt_msix_mask: mask,
-        }
-        for signal, value in values.items():
-            if signal is not None:
-                signal.value = value

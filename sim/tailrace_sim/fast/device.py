@@ -109,8 +109,8 @@ class FastDevice(TailraceDevice):
         return {}
 
     def _start_requester(self, dut, prefix: str) -> None:
-        self.rq_sink = Stream(self.link, "stall_rq")
-        self.rc_source = Stream(self.link, "stall_rc")
+        self.rq_sink: Any = Stream(self.link, "stall_rq")
+        self.rc_source: Any = Stream(self.link, "stall_rc")
         self.kernel.on_event(self.index, self.kernel.lib.TR_REQUEST, self._requested)
 
     def _requested(self, event: Any) -> None:

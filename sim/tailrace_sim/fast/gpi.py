@@ -16,7 +16,7 @@ from typing import Any
 
 from tailrace_sim.fast.kernel import EDGE_FALLING, EDGE_RISING, Callback, Kernel, Pin
 
-__all__ = ["install", "resume_tasks"]
+__all__ = ["install", "raise_in_task", "resume_tasks"]
 
 #: Kinds of objects and orders of ranges; only their being different matters.
 _CONSTANTS = {
@@ -259,8 +259,19 @@ def install(kernel: Kernel, top: str) -> _Simulator:
 def resume_tasks() -> None:
     """Let tasks run that an event of the core has woken, as cocotb does after a trigger of its own.
     """
-    from cocotb import _event_loop, _gpi_triggers  # noqa: PLC0415 - imports the module made here
+    # Not above: cocotb imports the module made here.
+    from cocotb import _event_loop, _gpi_triggers
 
     # A time step that ended read-only is over: writes are welcome again.
     _gpi_triggers._current_gpi_trigger = _gpi_triggers.NextTimeStep()
     _event_loop._inst.run()
+
+
+def raise_in_task(error: Exception) -> None:
+    """Let a task fail with this, and with it the test that runs."""
+    import cocotb
+
+    async def fail() -> None:
+        raise error
+
+    cocotb.start_soon(fail())

@@ -79,6 +79,7 @@ class Kernel:
     pins : of each device by name
     before_stride : called before each stride, by device
     after_events : called after each lot of events
+    on_error : told what the handler of an event has raised
     between : called between strides; may wait for wall-clock time
     strides : so far
 
@@ -97,6 +98,7 @@ class Kernel:
         self.before_stride: dict[int, Callable[[], None]] = {}
         self.between: Callable[[], None] | None = None
         self.after_events: Callable[[], None] | None = None
+        self.on_error: Callable[[Exception], None] | None = None
         self.pins = [self._discover(device) for device in range(devices)]
         self._timers: list[tuple[int, int, Callback]] = []
         self._order = itertools.count()
@@ -251,8 +253,15 @@ class Kernel:
         for index in range(count):
             event = self._events[0][index]
             handler = self._handlers.get((event.device, event.kind))
-            if handler is not None:
+            if handler is None:
+                continue
+            try:
                 handler(event)
+            except Exception as error:
+                # The failure of a test, not of the simulator.
+                if self.on_error is None:
+                    raise
+                self.on_error(error)
         if count and self.after_events is not None:
             self.after_events()
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import cocotb
 from cocotb.triggers import Event, First, Timer
 from cocotbext.pcie.core.tlp import CplStatus, Tlp, TlpType
 from cocotbext.pcie.core.utils import PcieId
@@ -32,6 +31,8 @@ _TAGS = 256
 
 class _Settings(CompletionSettings):
     """Completion settings that the core knows as soon as they are set."""
+
+    _link: Any
 
     def __init__(self, link: Any, **values: Any):
         object.__setattr__(self, "_link", link)
@@ -137,11 +138,7 @@ class FastPcieHost(PcieHost):
 
     def _broken(self, event: Any) -> None:
         text = bytes(self._kernel.ffi.buffer(event.data, event.length)).decode()
-
-        async def fail() -> None:
-            raise AssertionError(f"the design breaks the rules of its interface: {text}")
-
-        cocotb.start_soon(fail())
+        raise AssertionError(f"the design breaks the rules of its interface: {text}")
 
     def _set_faults(self) -> None:
         """Reads that a fault may hit come to Python."""

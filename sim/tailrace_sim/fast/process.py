@@ -23,18 +23,21 @@ def running() -> Kernel | None:
 
 def main(arguments: list[str]) -> int:
     """Run the tests that the environment names."""
-    global _kernel  # noqa: PLW0603 - the simulator of a process is one, as for cocotb itself
-    library, top, devices = Path(arguments[0]), arguments[1], int(arguments[2]) if arguments[2:] else 1
+    global _kernel
+    library, top = Path(arguments[0]), arguments[1]
+    devices = int(arguments[2]) if arguments[2:] else 1
     # Writes take effect when the kernel says, which is what cocotb's own queue is for.
     os.environ["COCOTB_TRUST_INERTIAL_WRITES"] = "1"
     seed = int(os.environ["COCOTB_RANDOM_SEED"])
     _kernel = Kernel(library, devices=devices, seed=seed)
     simulator = gpi.install(_kernel, top)
 
-    from pygpi.entry import load_entry  # noqa: PLC0415 - imports cocotb, which needs the above
+    # Imports cocotb, which needs the above.
+    from pygpi.entry import load_entry
 
     load_entry()
     _kernel.after_events = gpi.resume_tasks
+    _kernel.on_error = gpi.raise_in_task
     try:
         if not _kernel.run() and simulator.ended is not None:
             simulator.ended()
