@@ -324,3 +324,17 @@ def test_same_seed_same_cycles(library, world):
         runs.append(w.run(US))
     assert runs[0] == runs[1]
     assert len(runs[0]) == 8
+
+
+def test_profile(world):
+    """The sampler sees the process where it is: most of the time in the model."""
+    w = world()
+    w.start()
+    assert w.lib.tr_profile(1000) == 1
+    w.run(60 * US)
+    assert w.lib.tr_profile(0) == 1
+    counts, elsewhere = w.ffi.new("const uint32_t **"), w.ffi.new("uint64_t *")
+    number = w.lib.tr_samples(counts, elsewhere)
+    inside = int(np.frombuffer(w.ffi.buffer(counts[0], 4 * number), "<u4").sum())
+    assert inside > elsewhere[0]
+    assert inside > 10

@@ -183,3 +183,12 @@ tr_link *tr_connect(tr_world *world, uint32_t from, uint32_t from_port, uint32_t
 int32_t tr_waves(tr_world *world, uint32_t device, const char *path, uint64_t from, uint64_t to);
 // Flush what is written so far.
 void tr_flush(tr_world *world);
+
+// ---- profile ---------------------------------------------------------------------------------
+
+// Note where the process is, `hz` times in a second of its CPU time; starts anew. 0: stop. Returns
+// 0 if this machine cannot. There is one profile a process, whatever the worlds.
+int32_t tr_profile(uint32_t hz);
+// How often it was in each 16 bytes of the library's code, by address in the library's file (as nm
+// tells it), and elsewhere. Returns the number of counts; they live until tr_profile.
+uint32_t tr_samples(const uint32_t **counts, uint64_t *elsewhere);

@@ -1,5 +1,6 @@
 // The C interface over the classes. Python checks indices; a wrong one here is a bug of ours.
 
+#include "profile.hpp"
 #include "world.hpp"
 
 struct tr_world : tailrace::World {
@@ -122,6 +123,14 @@ int32_t tr_waves(tr_world *world, uint32_t device, const char *path, uint64_t fr
 
 void tr_flush(tr_world *world) {
     world->flush();
+}
+
+int32_t tr_profile(uint32_t hz) {
+    return tailrace::profile(hz);
+}
+
+uint32_t tr_samples(const uint32_t **counts, uint64_t *elsewhere) {
+    return tailrace::samples(counts, elsewhere);
 }
 
 }  // extern "C"
