@@ -10,7 +10,7 @@ from tailrace_hw.top import Tailrace
 from tailrace_sim.build import Model, build, emit, toolchain_env
 from tailrace_sim.fast.library import build_library
 
-__all__ = ["BACKENDS", "build_device", "default_backend", "device_verilog"]
+__all__ = ["BACKENDS", "build_device", "check_backend", "default_backend", "device_verilog"]
 
 BACKENDS = ("fast", "cocotb")
 _BACKEND = "TAILRACE_BACKEND"
@@ -21,18 +21,22 @@ def device_verilog(config: Config) -> Path:
     return emit(lambda: Tailrace(config), NAME, config)
 
 
-def default_backend() -> str:
-    """``$TAILRACE_BACKEND``, or ``fast``.
+def check_backend(backend: str, what: str = "--backend") -> str:
+    """The backend, if there is such a one.
 
     Raises
     ------
     UserError
-        There is no such backend.
+        There is none; ``what`` says where it was asked for.
     """
-    backend = os.environ.get(_BACKEND) or "fast"
     if backend not in BACKENDS:
-        raise UserError(f"{_BACKEND} must be one of {', '.join(BACKENDS)}, not {backend!r}")
+        raise UserError(f"{what} must be {' or '.join(BACKENDS)}, not {backend}")
     return backend
+
+
+def default_backend() -> str:
+    """``$TAILRACE_BACKEND``, or ``fast``."""
+    return check_backend(os.environ.get(_BACKEND) or "fast", _BACKEND)
 
 
 def build_device(config: Config, *, waves: bool = False, backend: str | None = None) -> Model:

@@ -179,6 +179,8 @@ def _start_fast(model: Model, module: str, test_filter: str, directory: Path, se
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
     command = [sys.executable, "-m", "tailrace_sim.fast.process", str(model.path), model.top]
+    if model.waves:
+        command += ["1", str(directory / "waves.fst")]
     with open(directory / _LOG, "w") as stream:
         status = subprocess.run(
             command, cwd=directory, env={**os.environ, **environment}, check=False,

@@ -19,7 +19,7 @@ from tailrace_sim.build import BuildError, Model, build_root, repository
 from tailrace_sim.cli.generate import ConfigOption, WidthOption, load_config
 from tailrace_sim.cli.terminal import check_writable, make_console, working
 from tailrace_sim.demo_report import Outcome, summary_rows, write_report
-from tailrace_sim.device import build_device
+from tailrace_sim.device import build_device, check_backend
 from tailrace_sim.models.pcap import CapturedFrame, PcapError, read_frames, write_pcap
 from tailrace_sim.run import SimulationError, own_run, pick_seed, run
 
@@ -67,11 +67,11 @@ def _check_fit(inputs: list[bytes], config: Config, *, generated: bool) -> None:
         )
 
 
-def _build(config: Config, waves: bool, console: Console) -> Model:
+def _build(config: Config, waves: bool, backend: str | None, console: Console) -> Model:
     start = time.monotonic()
     with working(console, "building the device (Verilog, then Verilator; two minutes, once)"):
         try:
-            model = build_device(config, waves=waves)
+            model = build_device(config, waves=waves, backend=backend)
         except BuildError as error:
             raise UserError(str(error)) from error
     console.print(f"device ready after {time.monotonic() - start:.1f} s: {model.path}")
@@ -149,6 +149,9 @@ def demo(
     width: WidthOption = None,
     config: ConfigOption = None,
     waves: Annotated[bool, typer.Option("--waves", help="Leave an FST file.")] = False,
+    backend: Annotated[
+        str | None, typer.Option("--backend", help="fast (default) or cocotb.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Replay a run.")] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Where results go.")
@@ -157,6 +160,8 @@ def demo(
     """Replay a capture through the device: wire, host memory, and back to the wire."""
     if ring not in ("packed", "split"):
         raise UserError(f"--ring must be packed or split, not {ring}")
+    if backend is not None:
+        check_backend(backend)
     console = make_console()
     settings = load_config(config, width)
     seed = pick_seed() if seed is None else seed
@@ -164,7 +169,7 @@ def demo(
     _check_fit(inputs, settings, generated=frames is not None or size is not None)
     for path in (output / _CAPTURE, output / _REPORT):
         check_writable(path)
-    model = _build(settings, waves, console)
+    model = _build(settings, waves, backend, console)
     parameters = {"ring": ring, "config": settings.to_dict()}
     outcome, directory = _simulate(model, inputs, parameters, seed, console)
 

@@ -10,6 +10,7 @@ import typer
 
 from tailrace.cli.errors import UserError
 from tailrace_sim.build import repository
+from tailrace_sim.device import check_backend
 
 __all__ = ["run_tests"]
 
@@ -36,6 +37,9 @@ def run_tests(
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Tests at a time.")
     ] = min(os.cpu_count() or 1, 8),
+    backend: Annotated[
+        str | None, typer.Option("--backend", help="Of the whole device: fast (default) or cocotb.")
+    ] = None,
     match: Annotated[
         str | None, typer.Option("-k", metavar="EXPRESSION", help="Only tests whose name matches.")
     ] = None,
@@ -53,6 +57,8 @@ def run_tests(
     if seed is not None:
         command.append(f"--hypothesis-seed={seed}")
     environment = {**os.environ, **({} if seed is None else {"TAILRACE_SEED": str(seed)})}
+    if backend is not None:
+        environment["TAILRACE_BACKEND"] = check_backend(backend)
     status = subprocess.run(command, env=environment, check=False).returncode
     if status == 5:
         asked = " ".join([*(what or []), *([f"-k {match!r}"] if match else [])])

@@ -4,6 +4,7 @@ Two caches under ``build_root()/fast``, each by content: ``model-<key>`` has the
 an archive, minutes of work; ``<top>-<key>`` the core compiled against it, seconds.
 """
 
+import bisect
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ from tailrace_sim.build import (
 )
 from tailrace_sim.fast.interface import CORE
 
-__all__ = ["Library", "Pin", "build_library"]
+__all__ = ["Library", "Pin", "build_library", "code_map"]
 
 _PREFIX = "Vdevice"
 _PIC = "-fPIC -fvisibility=hidden -fno-semantic-interposition"
@@ -87,6 +88,43 @@ def build_library(
             units = [path for path in sources if path.suffix == ".cpp"]
             _compile_core(directory, model, [*units, directory / "pins.cpp"], waves, environment)
     return Library(path=path, pins=pins, waves=waves)
+
+
+def code_map(library: Library, verilog: Path) -> list[tuple[int, str]]:
+    """Which block the code of a library built with ``profile`` belongs to.
+
+    Returns
+    -------
+    (address in the library's file, block) in order; each reaches to the next. A block is a Verilog
+    module, ``core`` for the BFMs, ``model`` for what Verilator adds, or empty for the rest.
+    """
+    command = ["nm", "--defined-only", "-C", str(library.path)]
+    symbols = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return _code_map(symbols, verilog.read_text())
+
+
+_MODULE = re.compile(r"^module \\?(\S+?)\s*\(", re.MULTILINE)
+_STATEMENT = re.compile(r"__PROF__\w+?__l(\d+)")
+
+
+def _code_map(symbols: str, verilog: str) -> list[tuple[int, str]]:
+    modules = [(verilog.count("\n", 0, m.start()) + 1, m[1]) for m in _MODULE.finditer(verilog)]
+    starts = [line for line, _ in modules]
+    result = []
+    for entry in symbols.splitlines():
+        address, kind, name = entry.split(" ", 2)
+        if kind not in "tTwW":
+            continue
+        statement = _STATEMENT.search(name)
+        if statement:
+            place = bisect.bisect_right(starts, int(statement[1])) - 1
+            block = modules[place][1] if place >= 0 else "model"
+        elif name.startswith("tailrace::"):
+            block = "core"
+        else:
+            block = "model" if name.startswith((_PREFIX, "Verilated", "VL_")) else ""
+        result.append((int(address, 16), block))
+    return sorted(result)
 
 
 def _key(words: Sequence[str], sources: Iterable[Path]) -> str:

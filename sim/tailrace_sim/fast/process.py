@@ -1,4 +1,4 @@
-"""The process of a fast simulation: ``python -m tailrace_sim.fast.process LIBRARY TOP [DEVICES]``.
+"""The process of a fast simulation: ``python -m tailrace_sim.fast.process LIBRARY TOP [DEVICES [WAVES]]``.
 
 Started by :func:`tailrace_sim.run.run` with the environment that cocotb's runner would give to a
 simulator: which tests of which module, the seed, where the results go.
@@ -12,6 +12,8 @@ from tailrace_sim.fast import gpi
 from tailrace_sim.fast.kernel import Kernel
 
 __all__ = ["main", "running"]
+
+_ALWAYS = (1 << 64) - 1
 
 _kernel: Kernel | None = None
 
@@ -30,6 +32,8 @@ def main(arguments: list[str]) -> int:
     os.environ["COCOTB_TRUST_INERTIAL_WRITES"] = "1"
     seed = int(os.environ["COCOTB_RANDOM_SEED"])
     _kernel = Kernel(library, devices=devices, seed=seed)
+    for index, path in enumerate(arguments[3:]):
+        _kernel.lib.tr_waves(_kernel.world, index, path.encode(), 0, _ALWAYS)
     simulator = gpi.install(_kernel, top)
 
     # Imports cocotb, which needs the above.
