@@ -1,4 +1,4 @@
-"""The process of a fast simulation: ``python -m tailrace_sim.fast.process LIBRARY TOP [DEVICES [WAVES]]``.
+"""The process of a fast simulation: ``python -m tailrace_sim.fast.process LIBRARY TOP ...``.
 
 Started by :func:`tailrace_sim.run.run` with the environment that cocotb's runner would give to a
 simulator: which tests of which module, the seed, where the results go.
