@@ -67,7 +67,8 @@ def build_library(
     Parameters
     ----------
     waves : with FST tracing
-    profile : with a symbol for each block's functions, so that a sampling profiler can tell them
+    profile : each statement of the design in a function of its own, for :func:`code_map`; the
+        model is then several times slower
 
     Raises
     ------
