@@ -97,6 +97,7 @@ def run(
     parameters: dict[str, Any] | None = None,
     seed: int | None = None,
     python_path: list[Path] | None = None,
+    devices: int = 1,
 ) -> Result:
     """Run cocotb tests of a Python module on a model and insist that exactly those ran.
 
@@ -110,6 +111,7 @@ def run(
     parameters : JSON-serialisable, read in the simulator with :func:`parameters`
     seed : of the run; default :func:`pick_seed`
     python_path : folders to find ``module`` in
+    devices : of the model, in one simulation; more than one on the fast backend only
 
     Raises
     ------
@@ -136,7 +138,7 @@ def run(
     with locked(directory), _environment(environment), _importable(python_path or []):
         results.unlink(missing_ok=True)
         try:
-            start(model, module, test_filter, directory, seed)
+            start(model, module, test_filter, directory, seed, devices)
         except (RuntimeError, SystemExit) as error:
             # Failed tests end here too; what is known of them is in the results.
             if not results.exists():
@@ -150,8 +152,12 @@ def run(
     return Result(tests=tuple(ran), directory=directory, seed=seed)
 
 
-def _start_cocotb(model: Model, module: str, test_filter: str, directory: Path, seed: int) -> None:
+def _start_cocotb(
+    model: Model, module: str, test_filter: str, directory: Path, seed: int, devices: int
+) -> None:
     """An executable with cocotb inside."""
+    if devices != 1:
+        raise UserError(f"{devices} devices in one simulation need the fast backend")
     _Runner().test(
         hdl_toplevel=model.top,
         hdl_toplevel_lang="verilog",
@@ -167,7 +173,9 @@ def _start_cocotb(model: Model, module: str, test_filter: str, directory: Path, 
     )
 
 
-def _start_fast(model: Model, module: str, test_filter: str, directory: Path, seed: int) -> None:
+def _start_fast(
+    model: Model, module: str, test_filter: str, directory: Path, seed: int, devices: int
+) -> None:
     """A Python process that cocotb takes for a simulator, see :mod:`tailrace_sim.fast.process`."""
     environment = {
         "COCOTB_TOPLEVEL": model.top,
@@ -178,9 +186,10 @@ def _start_fast(model: Model, module: str, test_filter: str, directory: Path, se
         "TOPLEVEL_LANG": "verilog",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
-    command = [sys.executable, "-m", "tailrace_sim.fast.process", str(model.path), model.top]
+    arguments = [str(model.path), model.top, str(devices)]
     if model.waves:
-        command += ["1", str(directory / "waves.fst")]
+        arguments += [str(directory / f"waves{index or ''}.fst") for index in range(devices)]
+    command = [sys.executable, "-m", "tailrace_sim.fast.process", *arguments]
     with open(directory / _LOG, "w") as stream:
         status = subprocess.run(
             command, cwd=directory, env={**os.environ, **environment}, check=False,

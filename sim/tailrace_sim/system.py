@@ -7,6 +7,7 @@ This is the inside of the simulator. The outside builds the device with
 import dataclasses
 from typing import Any
 
+import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, Timer
 
@@ -48,6 +49,13 @@ class System:
     host: CocotbHost
     port: MacPortAgent | FastPort
     device: Tailrace
+
+    @classmethod
+    async def start_all(cls, **options: Any) -> "list[System]":
+        """Every device of this simulation, see :func:`tailrace_sim.run.run`, each in a host of its
+        own; ``options`` as of :meth:`start`."""
+        starting = [cocotb.start_soon(cls.start(dut, **options)) for dut in cocotb.tops.values()]
+        return [await task for task in starting]
 
     @classmethod
     async def start(cls, dut, *, port_period_ns: float = _PERIOD_NS, **host: Any) -> "System":

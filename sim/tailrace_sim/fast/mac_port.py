@@ -37,7 +37,9 @@ class FastPort:
 
     Attributes
     ----------
+    kernel, device, index : the simulation, which device of it, which port of that
     settings : ``tr_port`` of the core: rate, pause, counters
+    linked : what leaves goes over a :class:`~tailrace_sim.fast.link.Link`
 
     Parameters
     ----------
@@ -48,11 +50,12 @@ class FastPort:
     """
 
     def __init__(self, kernel: Kernel, dut, index: int, period_ns: float):
-        self._kernel = kernel
-        self._device: int = dut._handle.device
-        self._index = index
+        self.kernel = kernel
+        self.device: int = dut._handle.device
+        self.index = index
         self._period = round(1000 * period_ns)
-        self.settings = kernel.lib.tr_port_of(kernel.world, self._device, index)
+        self.settings = kernel.lib.tr_port_of(kernel.world, self.device, index)
+        self.linked = False
         self.sent: list[WireFrame] = []
         self.received: Queue[WireFrame] = Queue()
         self.monitor = _Monitor()
@@ -64,7 +67,7 @@ class FastPort:
             (kernel.lib.TR_FRAME_OUT, self._left),
             (kernel.lib.TR_PATTERN, lambda event: self._extend(event.b)),
         ):
-            kernel.on_event(self._device, kind, handler)
+            kernel.on_event(self.device, kind, handler)
 
     def _frame(self, data: bytes, event: Any) -> WireFrame:
         end = round(event.time / self._period)
@@ -76,7 +79,7 @@ class FastPort:
             self._idle.set()
 
     def _left(self, event: Any) -> None:
-        data = bytes(self._kernel.ffi.buffer(event.data, event.length))
+        data = bytes(self.kernel.ffi.buffer(event.data, event.length))
         frame = self._frame(data, event)
         self.received.put_nowait(frame)
         self.monitor.observe(frame)
@@ -87,8 +90,8 @@ class FastPort:
             self._push(which, chunk)
 
     def _push(self, which: int, chunk: bytes) -> None:
-        self._kernel.lib.tr_port_pattern(
-            self._kernel.world, self._device, self._index, which, chunk, len(chunk)
+        self.kernel.lib.tr_port_pattern(
+            self.kernel.world, self.device, self.index, which, chunk, len(chunk)
         )
 
     def _set(self, which: int, pattern: Iterator[bool] | None) -> None:
@@ -112,8 +115,8 @@ class FastPort:
             raise ValueError("a frame has at least one byte")
         self._idle.clear()
         self._entering.append(data)
-        self._kernel.lib.tr_port_send(
-            self._kernel.world, self._device, self._index, data, len(data), error
+        self.kernel.lib.tr_port_send(
+            self.kernel.world, self.device, self.index, data, len(data), error
         )
 
     async def drained(self) -> None:
@@ -127,4 +130,4 @@ class FastPort:
 
     def now(self) -> int:
         """Current cycle of the port's clock."""
-        return round(self._kernel.now() / self._period)
+        return round(self.kernel.now() / self._period)

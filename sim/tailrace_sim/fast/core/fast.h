@@ -170,6 +170,8 @@ typedef struct {
     uint32_t loss, duplicate, corrupt, reorder;
     uint64_t reorder_delay;   // ps that a reordered frame comes later
     uint64_t taken, lost, duplicated, corrupted, reordered, delivered;  // counters
+    uint64_t under_way;       // frames on the cable, read only
+    uint64_t arrived;         // counter: frames that came to its end, where they may have to wait
 } tr_link;
 
 // What leaves port `from_port` of device `from` enters port `to_port` of `to`, and is no

@@ -29,12 +29,15 @@ void Link::take(const uint8_t *data, uint32_t length, uint64_t now) {
         }
         under_way_.push(std::move(frame));
     }
+    settings.under_way = under_way_.size();
 }
 
 void Link::deliver_first(MacPort &port) {
     const Frame &frame = under_way_.top();
     port.deliver(frame.data.data(), static_cast<uint32_t>(frame.data.size()), frame.error, *this);
     under_way_.pop();
+    settings.under_way = under_way_.size();
+    settings.arrived += 1;
 }
 
 }  // namespace tailrace
