@@ -110,6 +110,7 @@ class Kernel:
         self._handlers: dict[tuple[int, int], Callable[[Any], None]] = {}
         self._watched = [0] * devices
         self._running = False
+        self._at_edge = False
         self._events = self.ffi.new("const tr_event **")
 
     def _discover(self, device: int) -> dict[str, Pin]:
@@ -197,6 +198,8 @@ class Kernel:
             elif self._phases["readwrite"]:
                 self._drain("readwrite")
             elif self._phases["readonly"]:
+                if self._at_edge:
+                    self._advance(self.now())
                 self._drain("readonly")
             else:
                 return
@@ -217,16 +220,24 @@ class Kernel:
         until = self.now() + _LONGEST
         if self._timers:
             until = min(until, self._timers[0][0])
-        reason = self.lib.tr_run(self.world, until)
-        self.strides += 1
-        self._drain("next")
-        self._dispatch()
+        reason = self._advance(until)
         now = self.now()
         while self._timers and self._timers[0][0] <= now:
             self._soon.append(heapq.heappop(self._timers)[2])
         self._changes()
         if reason == self.lib.TR_EDGE:
             self._rising(now)
+
+    def _advance(self, until: int) -> int:
+        """Run the core, an edge that it stands at first; returns why it ended."""
+        before = self.now()
+        reason: int = self.lib.tr_run(self.world, until)
+        self._at_edge = reason == self.lib.TR_EDGE
+        self.strides += 1
+        if self.now() > before:
+            self._drain("next")
+        self._dispatch()
+        return reason
 
     def _watch(self) -> None:
         """Tell the core which clocks are waited for."""

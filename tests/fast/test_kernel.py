@@ -1,0 +1,45 @@
+"""cocotb on the fast backend: promises of a simulator, and failures that are told."""
+
+from pathlib import Path
+
+import pytest
+
+from tailrace_hw.config import Config, VirtioNetConfig
+from tailrace_sim.device import build_device
+from tailrace_sim.run import SimulationError, run
+
+HERE = Path(__file__).parent
+LIB = HERE.parent / "lib"
+NARROW = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2))
+PARAMETERS = {"config": NARROW.to_dict()}
+
+
+@pytest.fixture
+def model():
+    return build_device(NARROW, backend="fast")
+
+
+def test_what_a_simulator_promises(model):
+    tests = ["timers", "edges", "phases", "tasks", "few_strides"]
+    run(model, "kernel_cocotb", name="fast_kernel", tests=tests, parameters=PARAMETERS,
+        python_path=[HERE])  # fmt: skip
+
+
+def test_the_reason_is_in_the_message(model):
+    tests = ["fails_with_a_reason", "fails_without_words"]
+    with pytest.raises(SimulationError) as caught:
+        run(model, "failing_cocotb", name="fast_failing", tests=tests, seed=7, python_path=[LIB])
+    message = str(caught.value)
+    assert "fails_with_a_reason failed: the reason is this; " in message
+    assert "(seed 7; see " in message
+
+
+def test_what_an_event_raises_fails_the_test_and_not_the_simulator(model):
+    with pytest.raises(SimulationError, match="a frame of 77 bytes is not wanted"):
+        run(model, "kernel_cocotb", name="fast_handler", tests=["handler_fails"],
+            parameters=PARAMETERS, python_path=[HERE])  # fmt: skip
+
+
+def test_a_module_that_is_not_there_is_an_error(model):
+    with pytest.raises(SimulationError, match="simulation failed"):
+        run(model, "no_such_module", name="fast_missing", tests=["x"], python_path=[HERE])
