@@ -32,19 +32,10 @@ def exchange(name, frames, faults):
 
 
 def test_lossy_link():
-    """1 % loss and reordering: every frame that is missing was lost by the link."""
-    for way in exchange("lossy", 1000, LOSSY):
-        assert 0 < way["lost"] < 40
-        assert way["missing"] == way["lost"]
-        assert way["late"] > 0
-
-
-@pytest.mark.soak
-def test_lossy_link_long():
-    """The same with 10,000 frames each way."""
-    for way in exchange("lossy_long", 10_000, LOSSY):
+    """10,000 frames each way, 1 % loss and reordering: what is missing was lost by the link."""
+    for way in exchange("lossy", 10_000, LOSSY):
+        assert way["received"] + way["lost"] == 10_000
         assert 50 < way["lost"] < 170
-        assert way["missing"] == way["lost"]
         assert way["late"] > 50
 
 

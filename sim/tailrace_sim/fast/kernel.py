@@ -14,11 +14,11 @@ from typing import Any
 
 from tailrace_sim.fast.interface import load
 
-__all__ = ["EDGE_FALLING", "EDGE_RISING", "Callback", "Kernel", "Pin"]
+__all__ = ["EDGE_FALLING", "EDGE_RISING", "LONGEST", "Callback", "Kernel", "Pin"]
 
 EDGE_RISING, EDGE_FALLING, _EDGE_ANY = 1, 2, 3
 #: Longest stride in ps: what a Ctrl-C may have to wait for.
-_LONGEST = 40_000_000
+LONGEST = 40_000_000
 
 
 class Callback:
@@ -81,6 +81,7 @@ class Kernel:
     after_events : called after each lot of events
     on_error : told what the handler of an event has raised
     between : called between strides; may wait for wall-clock time
+    longest : the next stride at most, in ps; ``between`` may change it
     strides : so far
 
     Parameters
@@ -95,6 +96,7 @@ class Kernel:
         self.world = self.lib.tr_new(devices, seed)
         self.devices = devices
         self.strides = 0
+        self.longest = LONGEST
         self.before_stride: dict[int, Callable[[], None]] = {}
         self.between: Callable[[], None] | None = None
         self.after_events: Callable[[], None] | None = None
@@ -217,7 +219,7 @@ class Kernel:
         self._watch()
         while self._timers and not self._timers[0][2].active:
             heapq.heappop(self._timers)
-        until = self.now() + _LONGEST
+        until = self.now() + self.longest
         if self._timers:
             until = min(until, self._timers[0][0])
         reason = self._advance(until)

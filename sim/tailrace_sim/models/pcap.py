@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 from scapy.error import Scapy_Exception
 from scapy.utils import RawPcapNgReader, RawPcapReader, RawPcapWriter
 
-__all__ = ["CapturedFrame", "PcapError", "read_frames", "write_pcap"]
+__all__ = ["CapturedFrame", "PcapError", "PcapWriter", "read_frames", "write_pcap"]
 
 _ETHERNET = 1
 _LINK_NAMES = {0: "BSD loopback", 101: "raw IP", 105: "802.11", 113: "Linux cooked", 276: "SLL2"}
@@ -210,6 +210,23 @@ def _parse_pcapng(raw: bytes, path: Path, limit: int | None) -> list[CapturedFra
             stamp = 0 if meta.tshigh is None else meta.tshigh << 32 | meta.tslow
             frames.append(CapturedFrame(bytes(data), stamp * _NS // meta.tsresol))
     return frames
+
+
+class PcapWriter:
+    """A pcap file with nanosecond times that grows frame by frame, and is whole after each."""
+
+    def __init__(self, path: Path | str):
+        self._writer = RawPcapWriter(str(path), linktype=_ETHERNET, nano=True, snaplen=_SNAPLEN)
+        self._writer.write_header(None)
+        self._writer.flush()
+
+    def write(self, frame: CapturedFrame) -> None:
+        seconds, fraction = divmod(frame.time_ns, _NS)
+        self._writer.write_packet(frame.data, sec=seconds, usec=fraction)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def write_pcap(path: Path | str, frames: Iterable[CapturedFrame | bytes]) -> int:

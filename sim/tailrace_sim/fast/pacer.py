@@ -1,0 +1,145 @@
+"""Simulated time and the wall clock: no faster than asked, and no hurry when nothing happens."""
+
+import select
+import time
+from collections.abc import Callable, Sequence
+
+from tailrace.cli.errors import UserError
+from tailrace_sim.fast.kernel import LONGEST, Kernel
+from tailrace_sim.fast.network.peer import Peer
+
+__all__ = ["Pacer", "check_realtime"]
+
+_CYCLE = 4000  # ps
+_PS = 1_000_000_000_000
+#: Seconds of one sleep: so far simulated time may be behind, if no frame wakes us.
+_NAP = 0.02
+#: Seconds that simulated time may be behind and still make up for.
+_DEBT = 0.1
+#: Without ``realtime``: seconds of a sleep between strides, and how long (ps) nothing must have
+#: moved at the ports before.
+_IDLE_NAP = 0.1
+_QUIET = 1_000_000_000
+
+
+def check_realtime(factor: float) -> float:
+    """The factor, if it can be one.
+
+    Raises
+    ------
+    UserError
+        It is not above 0, or above 1000.
+    """
+    if not 0 < factor <= 1000:
+        raise UserError(f"--realtime must be above 0 and at most 1000, not {factor:g}")
+    return factor
+
+
+class Pacer:
+    """Lets a simulation sleep between its strides; a frame from a peer ends the sleep.
+
+    With ``realtime`` simulated time is never ahead of ``realtime`` times the wall-clock time since
+    the start. A simulation that is too slow for that runs as fast as it can and forgets what it is
+    behind by, so that it does not race later. Without, it runs as fast as it can while frames move;
+    after a simulated millisecond without any it simulates about 10 strides a second.
+
+    Attributes
+    ----------
+    slept : seconds so far
+    behind : seconds of wall-clock time that were given up because the simulation was too slow
+
+    Parameters
+    ----------
+    kernel : the simulation; the pacer takes its ``between``
+    peers : to be looked at during sleeps, if they are attached to a port
+    realtime : simulated seconds a wall-clock second; None: as fast as it goes
+    clock : seconds of wall-clock time
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        peers: Sequence[Peer] = (),
+        realtime: float | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._kernel = kernel
+        self._peers = peers
+        self._rate = None if realtime is None else check_realtime(realtime) * _PS
+        self._clock = clock
+        self._start = clock() - (0 if self._rate is None else kernel.now() / self._rate)
+        self._moved = 0
+        self._quiet_since = kernel.now()
+        self.slept = self.behind = 0.0
+        kernel.between = self._between
+
+    def stop(self) -> None:
+        """Full speed again."""
+        self._kernel.between = None
+        self._kernel.longest = LONGEST
+
+    def _between(self) -> None:
+        if self._rate is None:
+            self._rest()
+        else:
+            self._keep_pace(self._rate)
+
+    # As fast as asked
+
+    def _due(self, rate: float) -> int:
+        """Simulated time that is allowed by now."""
+        return int((self._clock() - self._start) * rate)
+
+    def _keep_pace(self, rate: float) -> None:
+        now = self._kernel.now()
+        left = self._due(rate) - now
+        if left > rate * _DEBT:
+            late = left / rate - _DEBT
+            self._start += late
+            self.behind += late
+            left = int(rate * _DEBT)
+        while left < _CYCLE:
+            # Up to date: sleep, until a nap's worth of time is due or a frame wants to get in.
+            self._sleep((max(_NAP * rate, _CYCLE) - left) / rate)
+            left = self._due(rate) - now
+        self._kernel.longest = min(left, LONGEST)
+
+    # As fast as useful
+
+    def _rest(self) -> None:
+        now = self._kernel.now()
+        moved = sum(self._activity(peer) for peer in self._peers)
+        if moved != self._moved or any(self._waiting(peer) for peer in self._peers):
+            self._moved, self._quiet_since = moved, now
+        elif self._peers and now - self._quiet_since > _QUIET and self._sleep(_IDLE_NAP):
+            self._quiet_since = now
+
+    @staticmethod
+    def _activity(peer: Peer) -> int:
+        if peer.port is None:
+            return 0
+        settings = peer.port.settings
+        return int(settings.frames_in + settings.frames_out)
+
+    @staticmethod
+    def _waiting(peer: Peer) -> bool:
+        return peer.port is not None and bool(peer.port.settings.waiting)
+
+    # Sleep
+
+    def _sleep(self, seconds: float) -> bool:
+        """Sleep; True if a peer had something before the time was over."""
+        by_number = {
+            number: peer
+            for peer in self._peers
+            if peer.has_room and (number := peer.fileno()) is not None
+        }
+        before = self._clock()
+        ready, _, _ = select.select(list(by_number), [], [], seconds)
+        moved = sum([by_number[number].pump() for number in ready])
+        if ready and not moved:
+            # Something that is always ready, as an interface that is down.
+            time.sleep(max(0, before + seconds - self._clock()))
+        self.slept += self._clock() - before
+        return moved > 0
