@@ -9,6 +9,7 @@ from tailrace_hw.emit import NAME
 from tailrace_hw.top import Tailrace
 from tailrace_sim.build import Model, build, emit, toolchain_env
 from tailrace_sim.fast.library import build_library
+from tailrace_sim.look import Look
 
 __all__ = ["BACKENDS", "build_device", "check_backend", "default_backend", "device_verilog"]
 
@@ -39,11 +40,19 @@ def default_backend() -> str:
     return check_backend(os.environ.get(_BACKEND) or "fast", _BACKEND)
 
 
-def build_device(config: Config, *, waves: bool = False, backend: str | None = None) -> Model:
+def build_device(
+    config: Config,
+    *,
+    waves: bool = False,
+    profile: bool = False,
+    backend: str | None = None,
+) -> Model:
     """Verilog and model of the device of a configuration, both from the cache if they are there.
 
     Parameters
     ----------
+    waves : it can write them; also if ``$TAILRACE_WAVES`` asks for some
+    profile : its blocks can be told in a profile; also if ``$TAILRACE_PROFILE`` asks for one
     backend : one of :data:`BACKENDS`; :func:`default_backend` if None
 
     Raises
@@ -52,8 +61,10 @@ def build_device(config: Config, *, waves: bool = False, backend: str | None = N
         A tool is missing or failed.
     """
     toolchain_env()  # a missing compiler is better known before the minute of elaboration
+    look = Look.from_environment()
+    waves, profile = waves or look.waves is not None, profile or look.profile
     verilog = device_verilog(config)
     if (backend or default_backend()) == "fast":
-        library = build_library(verilog, NAME, waves=waves)
+        library = build_library(verilog, NAME, waves=waves, profile=profile)
         return Model(top=NAME, path=library.path, waves=waves, backend="fast")
     return build(verilog, NAME, waves=waves)

@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import random
-import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -20,6 +19,8 @@ from typing import Any
 
 from tailrace.cli.errors import UserError
 from tailrace_sim.build import Model, _environment, _Runner, build_root, locked, toolchain_env
+from tailrace_sim.fast.launch import LOG, launch
+from tailrace_sim.look import Look
 
 __all__ = ["Result", "SimulationError", "own_run", "parameters", "pick_seed", "run", "seed"]
 
@@ -98,6 +99,8 @@ def run(
     seed: int | None = None,
     python_path: list[Path] | None = None,
     devices: int = 1,
+    look: Look | None = None,
+    foreground: bool = False,
 ) -> Result:
     """Run cocotb tests of a Python module on a model and insist that exactly those ran.
 
@@ -112,33 +115,40 @@ def run(
     seed : of the run; default :func:`pick_seed`
     python_path : folders to find ``module`` in
     devices : of the model, in one simulation; more than one on the fast backend only
+    look : what to show of it, on the fast backend; default: what the environment says
+    foreground : it has our standard streams, and Ctrl-C is its own affair
 
     Raises
     ------
     SimulationError
         A test failed, or the tests that ran are not ``tests``. The message has the seed and the
         log's path.
+    KeyboardInterrupt
+        An interrupt has ended it, between two strides on the fast backend, its files closed.
     """
     # pytest shows what is said below, and whose run it was, instead of this function's text.
     __tracebackhide__ = True
     if not tests:
         raise SimulationError("no test was named: a run that checks nothing is an error")
     seed = pick_seed() if seed is None else seed
+    look = (look or Look.from_environment()).fitting(backend=model.backend, waves=model.waves)
     directory = build_root() / "run" / name
     directory.mkdir(parents=True, exist_ok=True)
     log, results = directory / _LOG, directory / _RESULTS
-    print(f"seed {seed} (replay: {_SEED}={seed}), log {log}")
+    if not foreground:
+        print(f"seed {seed} (replay: {_SEED}={seed}), log {log}")
     environment = {
         **toolchain_env(),
         _PARAMETERS: json.dumps(parameters or {}),
         _SEED: str(seed),
+        **look.environment(),
     }
     test_filter = "(^|\\.)(" + "|".join(tests) + ")$"
     start = _start_fast if model.backend == "fast" else _start_cocotb
     with locked(directory), _environment(environment), _importable(python_path or []):
         results.unlink(missing_ok=True)
         try:
-            start(model, module, test_filter, directory, seed, devices)
+            start(model, module, test_filter, directory, seed, devices, foreground)
         except (RuntimeError, SystemExit) as error:
             # Failed tests end here too; what is known of them is in the results.
             if not results.exists():
@@ -153,7 +163,13 @@ def run(
 
 
 def _start_cocotb(
-    model: Model, module: str, test_filter: str, directory: Path, seed: int, devices: int
+    model: Model,
+    module: str,
+    test_filter: str,
+    directory: Path,
+    seed: int,
+    devices: int,
+    foreground: bool,
 ) -> None:
     """An executable with cocotb inside."""
     if devices != 1:
@@ -169,14 +185,21 @@ def _start_cocotb(
         seed=seed,
         waves=False,
         test_args=["--trace-file", str(directory / "waves.fst"), "--trace"] if model.waves else [],
-        log_file=directory / _LOG,
+        log_file=None if foreground else directory / _LOG,
     )
 
 
 def _start_fast(
-    model: Model, module: str, test_filter: str, directory: Path, seed: int, devices: int
+    model: Model,
+    module: str,
+    test_filter: str,
+    directory: Path,
+    seed: int,
+    devices: int,
+    foreground: bool,
 ) -> None:
     """A Python process that cocotb takes for a simulator, see :mod:`tailrace_sim.fast.process`."""
+    log = directory / _LOG
     environment = {
         "COCOTB_TOPLEVEL": model.top,
         "COCOTB_TEST_MODULES": module,
@@ -185,18 +208,10 @@ def _start_fast(
         "COCOTB_RANDOM_SEED": str(seed),
         "TOPLEVEL_LANG": "verilog",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        LOG: str(log) if foreground else "",
     }
     arguments = [str(model.path), model.top, str(devices)]
-    if model.waves:
-        arguments += [str(directory / f"waves{index or ''}.fst") for index in range(devices)]
-    command = [sys.executable, "-m", "tailrace_sim.fast.process", *arguments]
-    with open(directory / _LOG, "w") as stream:
-        status = subprocess.run(
-            command, cwd=directory, env={**os.environ, **environment}, check=False,
-            stdout=stream, stderr=subprocess.STDOUT,
-        ).returncode  # fmt: skip
-    if status:
-        raise RuntimeError(f"exit status {status}")
+    launch(arguments, directory, environment, None if foreground else log)
 
 
 @contextlib.contextmanager

@@ -80,6 +80,12 @@ class Kernel:
     before_stride : called before each stride, by device
     after_events : called after each lot of events
     on_error : told what the handler of an event has raised
+    observers : called with each event, before its handler
+    interrupted : somebody wants the simulation to end; set it at any moment
+    on_interrupt : called for that between two strides; ends the run, unless it is replaced
+    was_interrupted : that has happened
+    raise_interrupt : Python waits for the user: an interrupt is an exception as usual
+    at_close : called before the world is freed, last first
     between : called between strides; may wait for wall-clock time
     longest : the next stride at most, in ps; ``between`` may change it
     strides : so far
@@ -101,6 +107,10 @@ class Kernel:
         self.between: Callable[[], None] | None = None
         self.after_events: Callable[[], None] | None = None
         self.on_error: Callable[[Exception], None] | None = None
+        self.observers: list[Callable[[Any], None]] = []
+        self.interrupted = self.was_interrupted = self.raise_interrupt = False
+        self.on_interrupt: Callable[[], None] = self._abort
+        self.at_close: list[Callable[[], None]] = []
         self.pins = [self._discover(device) for device in range(devices)]
         self._timers: list[tuple[int, int, Callback]] = []
         self._order = itertools.count()
@@ -111,7 +121,7 @@ class Kernel:
         self._clocks: dict[Pin, tuple[int, int]] = {}
         self._handlers: dict[tuple[int, int], Callable[[Any], None]] = {}
         self._watched = [0] * devices
-        self._running = False
+        self._running = self._aborted = False
         self._at_edge = False
         self._events = self.ffi.new("const tr_event **")
 
@@ -181,16 +191,28 @@ class Kernel:
         self._running = False
 
     def run(self) -> bool:
-        """Until :meth:`stop`; False if nothing is left that could ever happen."""
-        self._running = True
+        """Until :meth:`stop`; False if it ended before: by an interrupt, or because nothing is left
+        that could ever happen."""
+        self._running, self._aborted = True, False
         while self._running:
             self._settle()
+            if self.interrupted:
+                self._obey()
             if not self._running:
                 break
             if not self._timers and not self._clocks:
                 return False
             self._stride()
-        return True
+        return not self._aborted
+
+    def _obey(self) -> None:
+        self.interrupted, self.was_interrupted = False, True
+        self.on_interrupt()
+        if self.after_events is not None:
+            self.after_events()
+
+    def _abort(self) -> None:
+        self._running, self._aborted = False, True
 
     def _settle(self) -> None:
         """Everything that is still to happen at this time."""
@@ -265,6 +287,8 @@ class Kernel:
         count = self.lib.tr_events(self.world, self._events)
         for index in range(count):
             event = self._events[0][index]
+            for observer in self.observers:
+                observer(event)
             handler = self._handlers.get((event.device, event.kind))
             if handler is None:
                 continue
@@ -309,4 +333,6 @@ class Kernel:
 
     def close(self) -> None:
         """Free the world; waves are complete behind it."""
+        while self.at_close:
+            self.at_close.pop()()
         self.lib.tr_free(self.world)

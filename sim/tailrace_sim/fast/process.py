@@ -1,19 +1,32 @@
-"""The process of a fast simulation: ``python -m tailrace_sim.fast.process LIBRARY TOP ...``.
+"""The process of a fast simulation: ``python -m tailrace_sim.fast.process LIBRARY TOP [DEVICES]``.
 
 Started by :func:`tailrace_sim.run.run` with the environment that cocotb's runner would give to a
-simulator: which tests of which module, the seed, where the results go.
+simulator: which tests of which module, the seed, where the results go. What is to be seen of it is
+in the environment too, see :mod:`tailrace_sim.look`.
 """
 
+import ctypes
+import json
+import logging
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 from tailrace_sim.fast import gpi
 from tailrace_sim.fast.kernel import Kernel
+from tailrace_sim.fast.launch import INTERRUPTED, LOG
+from tailrace_sim.look import Look
 
-__all__ = ["main", "running"]
+__all__ = ["PROFILE", "main", "running"]
 
+#: File in the run's directory.
+PROFILE = "profile.json"
+_SAMPLES = 997  # a second; no divisor of what else happens in a second
 _ALWAYS = (1 << 64) - 1
+_PERIOD = 4000  # ps of the core's clock
+_PR_SET_PDEATHSIG = 1
 
 _kernel: Kernel | None = None
 
@@ -21,6 +34,59 @@ _kernel: Kernel | None = None
 def running() -> Kernel | None:
     """The kernel of this process; None if it is no process of the fast backend."""
     return _kernel
+
+
+def _obey_signals(kernel: Kernel) -> None:
+    """An interrupt ends a stride, not a line of Python; a second one does not wait for that.
+
+    A parent that dies, however it does, counts as one: nobody would end us.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        impatient = number == signal.SIGINT and kernel.interrupted
+        if impatient or kernel.raise_interrupt:
+            raise KeyboardInterrupt
+        kernel.interrupted = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _start_looking(kernel: Kernel, look: Look) -> None:
+    if look.waves is not None:
+        first, last = look.waves
+        end = _ALWAYS if last is None else last * _PERIOD
+        for device in range(kernel.devices):
+            name = f"waves{device or ''}.fst"
+            kernel.lib.tr_waves(kernel.world, device, name.encode(), first * _PERIOD, end)
+    if look.profile:
+        kernel.lib.tr_profile(_SAMPLES)
+
+
+def _stop_looking(kernel: Kernel, look: Look) -> None:
+    if look.profile:
+        kernel.lib.tr_profile(0)
+        counts, elsewhere = kernel.ffi.new("const uint32_t **"), kernel.ffi.new("uint64_t *")
+        number = kernel.lib.tr_samples(counts, elsewhere)
+        found = kernel.ffi.unpack(counts[0], number)
+        places = {index: count for index, count in enumerate(found) if count}
+        Path(PROFILE).write_text(json.dumps({"library": places, "elsewhere": elsewhere[0]}))
+
+
+def _run(kernel: Kernel, simulator: gpi._Simulator) -> int:
+    # Imports cocotb, which needs its simulator.
+    from pygpi.entry import load_entry
+
+    if log := os.environ.get(LOG):
+        # What has a handler is left alone by cocotb.
+        logging.getLogger().addHandler(logging.FileHandler(log, mode="w"))
+    load_entry()
+    kernel.after_events = gpi.resume_tasks
+    kernel.on_error = gpi.raise_in_task
+    if not kernel.run() and simulator.ended is not None:
+        simulator.ended()
+    return INTERRUPTED if kernel.was_interrupted else 0
 
 
 def main(arguments: list[str]) -> int:
@@ -31,23 +97,18 @@ def main(arguments: list[str]) -> int:
     # Writes take effect when the kernel says, which is what cocotb's own queue is for.
     os.environ["COCOTB_TRUST_INERTIAL_WRITES"] = "1"
     seed = int(os.environ["COCOTB_RANDOM_SEED"])
+    look = Look.from_environment()
     _kernel = Kernel(library, devices=devices, seed=seed)
-    for index, path in enumerate(arguments[3:]):
-        _kernel.lib.tr_waves(_kernel.world, index, path.encode(), 0, _ALWAYS)
     simulator = gpi.install(_kernel, top)
-
-    # Imports cocotb, which needs the above.
-    from pygpi.entry import load_entry
-
-    load_entry()
-    _kernel.after_events = gpi.resume_tasks
-    _kernel.on_error = gpi.raise_in_task
+    _obey_signals(_kernel)
     try:
-        if not _kernel.run() and simulator.ended is not None:
-            simulator.ended()
+        _start_looking(_kernel, look)
+        return _run(_kernel, simulator)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     finally:
+        _stop_looking(_kernel, look)
         _kernel.close()
-    return 0
 
 
 if __name__ == "__main__":

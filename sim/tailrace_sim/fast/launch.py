@@ -1,0 +1,82 @@
+"""Starts the process of a fast simulation, and sees to its end."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+__all__ = ["INTERRUPTED", "LOG", "launch"]
+
+#: Exit status of a process that an interrupt has ended, as shells have it.
+INTERRUPTED = 130
+#: With this in its environment, the process logs there instead of to standard output.
+LOG = "TAILRACE_LOG"
+#: Seconds that the simulation has to come to the end of its stride and close its files.
+_PATIENCE = 20
+
+
+def launch(
+    arguments: Sequence[str], directory: Path, environment: dict[str, str], log: Path | None
+) -> None:
+    """Run :mod:`tailrace_sim.fast.process` to its end, whatever happens to this process.
+
+    Parameters
+    ----------
+    log : where its output goes; None: it is in the foreground, with our terminal, and Ctrl-C is
+        its own affair
+
+    Raises
+    ------
+    RuntimeError
+        It ended with another status than 0.
+    KeyboardInterrupt
+        An interrupt has ended it.
+    """
+    command = [sys.executable, "-m", "tailrace_sim.fast.process", *arguments]
+    with contextlib.ExitStack() as stack:
+        output: IO[str] | None = None
+        if log is not None:
+            output = stack.enter_context(open(log, "w"))
+        child = subprocess.Popen(
+            command, cwd=directory, env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL if output else None, stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+        )  # fmt: skip
+        stack.enter_context(_ended(child))
+        if output is None:
+            stack.enter_context(_deaf())
+        status = child.wait()
+    if status == INTERRUPTED:
+        raise KeyboardInterrupt
+    if status:
+        raise RuntimeError(f"exit status {status}")
+
+
+@contextlib.contextmanager
+def _ended(child: subprocess.Popen) -> Iterator[None]:
+    """The process has ended when this is left: by itself if it can."""
+    try:
+        yield
+    finally:
+        if child.poll() is None:
+            try:
+                # Not the signal of Ctrl-C: a second one of those means at once.
+                child.terminate()
+                child.wait(_PATIENCE)
+            finally:
+                child.kill()
+                child.wait()
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ctrl-C does nothing to this process; a child still has it."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
