@@ -56,7 +56,7 @@ _PAGE = """# Performance
 
 Measured in simulation, in cycles of the core clock, by
 `./tailrace bench --page docs/performance.md`, which writes this page. What a row means is said
-above its table.
+above its table. Only `cosim` is about time: how fast the simulators are.
 """
 
 
