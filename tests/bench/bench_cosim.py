@@ -4,8 +4,8 @@ Both run the same test on the same Verilog, one after the other in one call: fra
 enter the port, the driver receives them from the packed receive rings and transmits each of them
 again, and all come back at the port; every frame's content is compared. So each frame crosses the
 device twice. The clock starts behind enumeration and set-up. Idle is the device with its driver up
-and nothing to do. Both simulators are one thread, so the time is the CPU's, in which other work on the
-machine counts less. The ratio is what counts; the seconds are those of this machine.
+and nothing to do. Both simulators are one thread, so the time is the CPU's, in which other work on
+the machine counts less. The ratio is what counts; the seconds are those of this machine.
 """
 
 import json
