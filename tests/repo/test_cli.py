@@ -166,7 +166,7 @@ def test_a_missing_compiler_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "verb", ["", "demo", "test", "bench", "info", "verilog", "synth", "board", "regs"]
+    "verb", ["", "demo", "shell", "test", "bench", "info", "verilog", "synth", "board", "regs"]
 )
 def test_every_verb_has_help(cli, verb):
     result = cli(*([verb] if verb else []), "--help")

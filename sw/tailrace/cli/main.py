@@ -21,7 +21,9 @@ _ClickException = cast(type[Exception], typer.BadParameter.__mro__[2])
 #: Exit code after Ctrl-C, as shells have it: 128 and the signal's number.
 _INTERRUPTED = 130
 #: Order in ``--help``: the main job first.
-_ORDER = ["demo", "test", "bench", "info", "verilog", "synth", "board", "regs"]
+_ORDER = [
+    "demo", "shell", "serve", "test", "bench", "info", "verilog", "synth", "board", "regs",
+]  # fmt: skip
 
 
 def _rank(entry: EntryPoint) -> tuple[int, str]:
