@@ -2,24 +2,24 @@
 
 import json
 import shutil
-import threading
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tailrace.cli.errors import UserError
 from tailrace_hw.config import Config
 from tailrace_sim import traffic
 from tailrace_sim.build import BuildError, Model, build_root, repository
+from tailrace_sim.cli.demo_dpus import LinkOptions, demo_dpus
 from tailrace_sim.cli.generate import ConfigOption, WidthOption, load_config
+from tailrace_sim.cli.progress import following
 from tailrace_sim.cli.terminal import check_writable, make_console, working
 from tailrace_sim.demo_report import Outcome, summary_rows, write_report
-from tailrace_sim.device import build_device, check_backend
+from tailrace_sim.device import build_device, check_backend, default_backend
 from tailrace_sim.models.pcap import CapturedFrame, PcapError, read_frames, write_pcap
 from tailrace_sim.run import SimulationError, own_run, pick_seed, run
 
@@ -78,15 +78,6 @@ def _build(config: Config, waves: bool, backend: str | None, console: Console) -
     return model
 
 
-def _follow(path: Path, progress: Progress, task: Any, finished: threading.Event) -> None:
-    """Move the bar as the simulation writes how many frames are back."""
-    while not finished.wait(0.2):
-        try:
-            progress.update(task, completed=int(path.read_text()))
-        except (OSError, ValueError):
-            continue
-
-
 def _simulate(
     model: Model, inputs: list[bytes], settings: dict[str, Any], seed: int, console: Console
 ) -> tuple[Outcome, Path]:
@@ -104,14 +95,7 @@ def _simulate_in(
 ) -> tuple[Outcome, Path]:
     work.mkdir(parents=True, exist_ok=True)
     traffic.save_frames(work / "input.txt", inputs)
-    marker = work / "progress"
-    marker.unlink(missing_ok=True)
-    finished = threading.Event()
-    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=len(inputs))
-        follower = threading.Thread(target=_follow, args=(marker, progress, task, finished))
-        follower.start()
+    with following(console, work / "progress", len(inputs)):
         try:
             result = run(
                 model,
@@ -123,10 +107,6 @@ def _simulate_in(
             )
         except SimulationError as error:
             raise UserError(str(error)) from error
-        finally:
-            finished.set()
-            follower.join()
-        progress.update(task, completed=len(inputs))
     values = json.loads((work / "outcome.json").read_text())
     outputs = traffic.load_frames(work / "output.txt")
     return Outcome(inputs=inputs, outputs=outputs, **values), result.directory
@@ -152,6 +132,24 @@ def demo(
     backend: Annotated[
         str | None, typer.Option("--backend", help="fast (default) or cocotb.")
     ] = None,
+    dpus: Annotated[
+        int, typer.Option("--dpus", min=1, max=2, help="2: to another DPU's host and back.")
+    ] = 1,
+    delay: Annotated[
+        float | None, typer.Option("--delay", metavar="NS", help="Of the cable between two DPUs.")
+    ] = None,
+    loss: Annotated[
+        float | None, typer.Option("--loss", help="Share of frames lost on the cable, 0 to 1.")
+    ] = None,
+    reorder: Annotated[
+        float | None, typer.Option("--reorder", help="Share that arrives 2 µs late.")
+    ] = None,
+    duplicate: Annotated[
+        float | None, typer.Option("--duplicate", help="Share that arrives twice.")
+    ] = None,
+    corrupt: Annotated[
+        float | None, typer.Option("--corrupt", help="Share that arrives with a bad FCS.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Replay a run.")] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Where results go.")
@@ -162,14 +160,23 @@ def demo(
         raise UserError(f"--ring must be packed or split, not {ring}")
     if backend is not None:
         check_backend(backend)
+    link = LinkOptions(delay, loss, reorder, duplicate, corrupt)
+    link.check(dpus, backend or default_backend())
+    if dpus > 1 and waves:
+        raise UserError("--waves shows one device: leave out --dpus")
     console = make_console()
     settings = load_config(config, width)
     seed = pick_seed() if seed is None else seed
     inputs = _load(pcap, frames, size, seed)
     _check_fit(inputs, settings, generated=frames is not None or size is not None)
-    for path in (output / _CAPTURE, output / _REPORT):
+    for path in (output / _CAPTURE, *([] if dpus > 1 else [output / _REPORT])):
         check_writable(path)
     model = _build(settings, waves, backend, console)
+    if dpus > 1:
+        demo_dpus(
+            model, inputs, settings, ring=ring, link=link, seed=seed, output=output, console=console
+        )
+        return
     parameters = {"ring": ring, "config": settings.to_dict()}
     outcome, directory = _simulate(model, inputs, parameters, seed, console)
 
