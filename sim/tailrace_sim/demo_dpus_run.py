@@ -10,6 +10,7 @@ from cocotb.triggers import Event
 from tailrace.virtio.net import VirtioNet
 from tailrace.virtio.net_types import NetOptions, TxFrame
 from tailrace_sim.fast.link import Faults, Link, cable
+from tailrace_sim.fast.mac_port import FastPort
 from tailrace_sim.run import parameters, seed
 from tailrace_sim.system import System
 from tailrace_sim.traffic import load_frames, save_frames
@@ -105,7 +106,10 @@ async def demo_dpus(dut) -> None:
         await net.check()
     for system in systems:
         system.pcie.reset_traffic()
-    links = cable(systems[0].port, systems[1].port, Faults(**settings["faults"]))
+    a, b = (system.port for system in systems)
+    assert isinstance(a, FastPort)
+    assert isinstance(b, FastPort)
+    links = cable(a, b, Faults(**settings["faults"]))
     trip = RoundTrip(systems, nets, links, load_frames(work / "input.txt"), work / "progress")
     for queue in range(pairs):
         cocotb.start_soon(trip.echo(queue))

@@ -62,7 +62,7 @@ def test_what_cannot_be(monkeypatch, capsys, arguments, complaint):
 @pytest.fixture
 def outcome():
     """Three frames there and back, one more lost on its way back."""
-    link = {name: 0 for name in ("lost", "duplicated", "corrupted", "reordered", "in_flight")}
+    link = dict.fromkeys(("lost", "duplicated", "corrupted", "reordered", "in_flight"), 0)
     return Outcome(
         inputs=[b"a", b"b", b"c", b"d"],
         outputs=[b"a", b"b", b"d"],

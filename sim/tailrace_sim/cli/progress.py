@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ __all__ = ["following"]
 
 def _follow(path: Path, progress: Progress, task: Any, finished: threading.Event) -> None:
     """Move the bar as the simulation writes how many frames are back."""
-    while not finished.wait(0.2):
-        try:
+    over = False
+    while not over:
+        over = finished.wait(0.2)
+        with suppress(OSError, ValueError):
             progress.update(task, completed=int(path.read_text()))
-        except (OSError, ValueError):
-            continue
 
 
 @contextmanager
@@ -36,4 +36,3 @@ def following(console: Console, marker: Path, total: int) -> Iterator[None]:
         finally:
             finished.set()
             follower.join()
-        progress.update(task, completed=total)
