@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import os
 import random
 import socket
+import subprocess
 import threading
 import time
 import types
@@ -17,7 +19,9 @@ from tailrace_hw.config import Config, VirtioNetConfig
 from tailrace_sim.build import build_root
 from tailrace_sim.device import build_device
 from tailrace_sim.fast.kernel import LONGEST
+from tailrace_sim.fast.network.address import open_peer
 from tailrace_sim.fast.pacer import Pacer
+from tailrace_sim.models.pcap import read_frames, write_pcap
 from tailrace_sim.run import pick_seed, run
 
 HERE = Path(__file__).parent
@@ -35,10 +39,12 @@ class Outside(threading.Thread):
     ----------
     sock : bound, and
     to : where the simulation listens, once the file ``ready`` is there
+    tap : interface to be brought up then
     """
 
-    def __init__(self, sock, to, ready, garbage, requests):
+    def __init__(self, sock, to, ready, garbage, requests, tap=None):
         super().__init__(daemon=True)
+        self.tap = tap
         self.sock = sock
         self.to = to
         self.ready = ready
@@ -49,6 +55,9 @@ class Outside(threading.Thread):
     def run(self):
         while not self.ready.exists():
             time.sleep(0.05)
+        if self.tap is not None:
+            subprocess.run(["ip", "link", "set", self.tap, "up"], check=True)
+            self.sock.bind((self.tap, 0x0806))
         for frame in self.garbage:
             self.sock.sendto(frame, self.to)
         for _ in range(self.requests):
@@ -109,6 +118,41 @@ def test_a_socket_reaches_host_memory(kind, tmp_path):
     assert c["frames_in"] == found["seen"] == len(good) + 10
     assert c["frames_out"] == found["answers"] == 10
     assert c["refused"] == c["full"] == c["missed"] == 0
+
+
+def test_captures(tmp_path):
+    """A capture goes through the wire to the host; what the host answers is in the other one."""
+    write_pcap(tmp_path / "in.pcap", [REQUEST] * 100)
+    peer = f"pcap:{tmp_path / 'in.pcap'},{tmp_path / 'out.pcap'}"
+    found = simulate("network_pcap", "answer", peer=peer, answers=100, drops={})
+    assert found["seen"] == found["counters"]["frames_in"] == 100
+    frames = read_frames(tmp_path / "out.pcap")
+    assert [Ether(frame.data)[ARP].op for frame in frames] == [2] * 100
+    times = [frame.time_ns for frame in frames]
+    assert times == sorted(times)
+    assert times[0] > 0
+
+
+def test_the_systems_own_stack(tmp_path):
+    """A program of this machine asks over a TAP interface."""
+    name = f"tailrace{os.getpid() % 10000}"
+    try:
+        open_peer(f"tap:{name}").close()
+    except UserError as error:
+        pytest.skip(str(error))
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)) as sock:
+        sock.settimeout(120)
+        program = Outside(
+            sock, (name, 0), build_root() / "run" / "network_tap" / "ready", [], 10, tap=name
+        )
+        program.ready.unlink(missing_ok=True)
+        program.start()
+        found = simulate("network_tap", "answer", peer=f"tap:{name}", answers=10, drops={})
+        program.join(10)
+    assert len(program.answers) == found["answers"] == 10
+    assert {Ether(answer)[ARP].psrc for answer in program.answers} == {"10.9.0.1"}
+    # The system's own stack may have said something too.
+    assert found["counters"]["frames_in"] >= 10
 
 
 def test_realtime():
