@@ -91,6 +91,20 @@ class Look:
             profile=bool(os.environ.get(_PROFILE)),
         )
 
+    def check_backend(self, backend: str) -> None:
+        """Whether this can be had of a backend.
+
+        Raises
+        ------
+        UserError
+            It can't.
+        """
+        wanted = [name for name, on in (("trace", self.trace), ("profile", self.profile)) if on]
+        if self.waves not in (None, (0, None)):
+            wanted.append("window of waves")
+        if backend != "fast" and wanted:
+            raise UserError(f"a {' or a '.join(wanted)} needs the fast backend, not {backend}")
+
     def fitting(self, *, backend: str, waves: bool) -> "Look":
         """This for a model: one with waves writes all of them, if nobody says which.
 
@@ -99,10 +113,7 @@ class Look:
         UserError
             It can't be had of this model.
         """
-        wanted = [name for name, on in (("trace", self.trace), ("profile", self.profile)) if on]
-        if backend != "fast" and (wanted or self.waves not in (None, (0, None))):
-            what = " and a ".join([*wanted] or ["window of waves"])
-            raise UserError(f"a {what} needs the fast backend; leave --backend {backend} out")
+        self.check_backend(backend)
         if self.waves is not None and not waves:
             raise UserError("this model was built without waves")
         return replace(self, waves=(0, None)) if waves and self.waves is None else self

@@ -5,6 +5,7 @@ and its seed with :func:`seed`.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import itertools
 import json
@@ -22,11 +23,22 @@ from tailrace_sim.build import Model, _environment, _Runner, build_root, locked,
 from tailrace_sim.fast.launch import LOG, launch
 from tailrace_sim.look import Look
 
-__all__ = ["Result", "SimulationError", "own_run", "parameters", "pick_seed", "run", "seed"]
+__all__ = [
+    "TRACE",
+    "Result",
+    "SimulationError",
+    "own_run",
+    "parameters",
+    "pick_seed",
+    "run",
+    "seed",
+]
 
 _PARAMETERS = "TAILRACE_PARAMETERS"
 _SEED = "TAILRACE_SEED"
 _LOG, _RESULTS = "simulation.log", "results.xml"
+#: File of a trace in the run's directory, if it is not in the foreground.
+TRACE = "trace.txt"
 
 
 class SimulationError(AssertionError):
@@ -135,6 +147,9 @@ def run(
     directory = build_root() / "run" / name
     directory.mkdir(parents=True, exist_ok=True)
     log, results = directory / _LOG, directory / _RESULTS
+    if look.trace and look.trace_file is None and not foreground:
+        look = dataclasses.replace(look, trace_file=directory / TRACE)
+        print(f"trace {look.trace_file}")
     if not foreground:
         print(f"seed {seed} (replay: {_SEED}={seed}), log {log}")
     environment = {

@@ -21,7 +21,9 @@ from tailrace_sim.bfm.pcie_host import PcieHost
 from tailrace_sim.fast.mac_port import FastPort
 from tailrace_sim.fast.pcie_host import FastPcieHost
 from tailrace_sim.fast.process import running
+from tailrace_sim.look import Look
 from tailrace_sim.run import parameters, seed
+from tailrace_sim.trace import Trace, trace_output
 
 __all__ = ["System"]
 
@@ -80,7 +82,11 @@ class System:
         await agent.enumerate()
         driver = CocotbHost(agent)
         device = await Tailrace.find(driver)
-        return cls(dut, config, agent, driver, wire, device)
+        system = cls(dut, config, agent, driver, wire, device)
+        look = Look.from_environment()
+        if look.trace and running() is not None:
+            await Trace.start(system, look.trace, trace_output(look))
+        return system
 
     async def wait(self, cycles: int) -> None:
         """Let time pass."""

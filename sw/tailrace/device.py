@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from tailrace.errors import TailraceError
-from tailrace.host import Host
+from tailrace.host import Host, Mutex
 from tailrace.pci import PciFunction, scan
 from tailrace.regs import address_map, errors, identity, pcie, port, virtio_net
 from tailrace.regs.codes import ErrorCode, ErrorSource
@@ -101,6 +101,8 @@ class Management:
     def __init__(self, function: PciFunction):
         self.function = function
         self._base = function.bars[address_map.BAR].address
+        #: CODE_SELECT is one register for all codes: its users take turns.
+        self._selecting = Mutex(function.host)
 
     async def read(self, offset: int) -> int:
         """32-bit register at an offset in BAR 0."""
@@ -145,6 +147,10 @@ class Management:
         return [await self._error(code) for code in range(64) if pending >> code & 1]
 
     async def _error(self, code: int) -> ErrorRecord:
+        async with self._selecting:
+            return await self._selected_error(code)
+
+    async def _selected_error(self, code: int) -> ErrorRecord:
         base = address_map.ERRORS
         await self.write(base + errors.CODE_SELECT, code)
         who = await self.read(base + errors.FIRST_WHO)
@@ -161,8 +167,9 @@ class Management:
 
     async def clear_error(self, code: ErrorCode) -> None:
         """Clear count and capture of one code."""
-        await self.write(address_map.ERRORS + errors.CODE_SELECT, code)
-        await self.write(address_map.ERRORS + errors.CLEAR, 1)
+        async with self._selecting:
+            await self.write(address_map.ERRORS + errors.CODE_SELECT, code)
+            await self.write(address_map.ERRORS + errors.CLEAR, 1)
 
     async def counters(self) -> dict[str, dict[str, int]]:
         """Every register of the counting blocks, by block and name."""

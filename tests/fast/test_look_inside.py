@@ -1,6 +1,8 @@
 """Waves of a window, traces and profiles, and an interrupt at any moment."""
 
+import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tailrace.cli.errors import UserError
 from tailrace_hw.config import Config, VirtioNetConfig
 from tailrace_sim.build import build_root
 from tailrace_sim.device import build_device
+from tailrace_sim.look import Look, parse_trace, parse_window
+from tailrace_sim.profile import PYTHON, Profile, loaded_profile
+from tailrace_sim.run import run
 
 HERE = Path(__file__).parent
 CONFIG = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2))
@@ -71,6 +77,99 @@ def endless(tmp_path):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+def test_trace(tmp_path):
+    """Registers, DMA, interrupts, frames and the record of an error, each in its line."""
+    look = Look(trace=("pcie", "frames", "errors"), trace_file=tmp_path / "trace.txt")
+    run(
+        build_device(CONFIG, backend="fast"), "look_cocotb", name="look-trace", tests=["frames"],
+        parameters={"config": CONFIG.to_dict()}, python_path=[HERE], look=look, seed=1,
+    )  # fmt: skip
+    lines = (tmp_path / "trace.txt").read_text().splitlines()
+    cycles = [int(line.split()[0]) for line in lines]
+    assert all(later - earlier > -2000 for earlier, later in itertools.pairwise(cycles))
+    for pattern in (
+        r"pcie  host>device  MRd  f1 tag \w\w  BAR0\+0x0014 +1 B",
+        r"pcie  device>host  CplD f1 tag \w\w +1 B  0\w",
+        r"pcie  host>device  MWr  f1 +BAR0\+0x3000 +2 B  00 00",
+        r"pcie  device>host  MWr  f1 +0x\w+ +112 B  00 00 00 00 00 00 00 00",
+        r"pcie  device>host  MRd  f1 tag \w\w  0x\w+ +\d+ B",
+        r"pcie  device>host  MSI  f1 +0xfee\w+ +4 B  data 0x",
+        r"port 0 in    100 B  06:07:08:09:0a:0b > 00:01:02:03:04:05",
+        r"port 0 out   100 B  06:07:08:09:0a:0b > 00:01:02:03:04:05",
+        r"port 0 in     80 B",
+        r"error MAC_RX_ERROR from MAC, function 0, info 0x50",
+    ):
+        assert any(re.search(pattern, line) for line in lines), (pattern, lines)
+
+
+def test_what_is_asked_for():
+    assert parse_window("10:20") == (10, 20)
+    assert parse_window(":20") == (0, 20)
+    assert parse_window("10:") == (10, None)
+    assert parse_window("all") == (0, None)
+    for text in ("", "10", "a:b", "20:10", "5:5", "-3:4", "1:2:3", "1.5:2"):
+        with pytest.raises(UserError, match="--waves"):
+            parse_window(text)
+    assert parse_trace("pcie,errors") == ("pcie", "errors")
+    for text in ("", "pcie,", "dma"):
+        with pytest.raises(UserError, match="there are pcie, frames, errors"):
+            parse_trace(text)
+
+
+def test_the_environment_says_the_same(monkeypatch, tmp_path):
+    for look in (
+        Look(),
+        Look((3, None), ("pcie",), tmp_path / "x", True),
+        Look((0, 9), ("frames", "errors")),
+    ):
+        for name, value in look.environment().items():
+            monkeypatch.setenv(name, value)
+        assert Look.from_environment() == look
+
+
+def test_what_a_backend_has_not():
+    look = Look(waves=(5, 10), trace=("pcie",))
+    with pytest.raises(UserError, match="a trace or a window of waves needs the fast backend"):
+        look.check_backend("cocotb")
+    with pytest.raises(UserError, match="built without waves"):
+        look.fitting(backend="fast", waves=False)
+    assert Look().fitting(backend="fast", waves=True).waves == (0, None)
+
+
+def test_profile_blocks():
+    """Samples of a module belong to the blocks that it is in."""
+    profile = Profile({"top": 1, "top.net.rx.fifo": 4, "top.net.rx": 3, "top.net": 1, PYTHON: 1})
+    assert profile.blocks(1) == [("net", 0.8), ("top", 0.1), (PYTHON, 0.1)]
+    assert profile.blocks(2) == [("net.rx", 0.7), ("top", 0.1), ("net", 0.1), (PYTHON, 0.1)]
+    assert sum(share for _, share in profile.blocks(3)) == pytest.approx(1)
+
+
+@pytest.mark.soak
+def test_waves_of_a_window():
+    """A build of its own: minutes. The file has the window's cycles and the Verilog's names."""
+    model = build_device(CONFIG, waves=True, backend="fast")
+    result = run(
+        model, "look_cocotb", name="look-waves", tests=["frames"],
+        parameters={"config": CONFIG.to_dict()}, python_path=[HERE], look=Look(waves=(100, 200)),
+    )  # fmt: skip
+    data = (result.directory / "waves.fst").read_bytes()
+    # The header block: kind, length, first and last time (gtkwave's FST, section 3.1).
+    start, end = (int.from_bytes(data[at : at + 8], "big") for at in (9, 17))
+    assert 100 * 4000 <= start < 101 * 4000
+    assert 199 * 4000 <= end < 200 * 4000
+
+
+@pytest.mark.soak
+def test_profile_of_a_run():
+    """A build of its own: minutes."""
+    profile = loaded_profile(CONFIG, frames=500)
+    blocks = dict(profile.blocks(1))
+    assert profile.total > 500
+    assert {"net", "pcie", "port", "core"} & set(blocks)
+    assert blocks["net"] > 0.05
+    assert sum(blocks.values()) == pytest.approx(1)
 
 
 def test_ctrl_c(endless):

@@ -69,6 +69,19 @@ def tailrace(*arguments: str, **environment: str) -> subprocess.CompletedProcess
         (["demo", "--config", "none.toml"], "none.toml: No such file"),
         (["demo", "--config", str(DATA / "broken_text.pcap")], "is not TOML"),
         (["demo", "--config", str(DATA / "broken_config.toml")], "broken_config.toml: width must"),
+        (["demo", "--waves", "20"], "--waves must be FROM:TO in clock cycles"),
+        (["demo", "--waves", "20:10"], "--waves 20:10 is empty: TO must be above FROM"),
+        (["demo", "--trace", "pcie,dma"], "no kind 'dma'; there are pcie, frames, errors"),
+        (["demo", "--trace", "pcie", "--trace-file", "/proc/none"], "/proc/none"),
+        (["demo", "--trace", "pcie", "--backend", "cocotb"], "a trace needs the fast backend"),
+        (["demo", "--waves", "1:9", "--backend", "cocotb"], "window of waves needs the fast"),
+        (["shell", "--script", "none.py"], "none.py: No such file"),
+        (["serve"], "Missing option '--port0'"),
+        (["serve", "--port0", "carrier:pigeon"], "is nothing a port can be connected to"),
+        (["serve", "--port0", "udp:localhost"], "is no HOST:PORT"),
+        (["serve", "--port0", "udp:127.0.0.1:9", "--address", "me"], "--address must be an IPv4"),
+        (["serve", "--port0", "udp:127.0.0.1:9", "--realtime", "0"], "--realtime must be above 0"),
+        (["serve", "--port0", "udp:127.0.0.1:9", "--seconds", "-1"], "--seconds must be above 0"),
         (["verilog", "-o", "/proc/none"], "/proc/none"),
         (["verilog", "--width", "512x"], "--width"),
         (["board"], "Missing argument 'BOARD'"),
@@ -166,7 +179,8 @@ def test_a_missing_compiler_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "verb", ["", "demo", "shell", "test", "bench", "info", "verilog", "synth", "board", "regs"]
+    "verb",
+    ["", "demo", "shell", "serve", "test", "bench", "info", "verilog", "synth", "board", "regs"],
 )
 def test_every_verb_has_help(cli, verb):
     result = cli(*([verb] if verb else []), "--help")

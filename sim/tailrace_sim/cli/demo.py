@@ -1,7 +1,6 @@
 """``./tailrace demo``: frames from the wire to host memory and back, through the whole device."""
 
 import json
-import shutil
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,12 +15,21 @@ from tailrace_sim import traffic
 from tailrace_sim.build import BuildError, Model, build_root, repository
 from tailrace_sim.cli.demo_dpus import LinkOptions, demo_dpus
 from tailrace_sim.cli.generate import ConfigOption, WidthOption, load_config
+from tailrace_sim.cli.looking import (
+    ProfileOption,
+    TraceFileOption,
+    TraceOption,
+    WavesOption,
+    make_look,
+    report_look,
+)
 from tailrace_sim.cli.progress import following
 from tailrace_sim.cli.terminal import check_writable, make_console, working
 from tailrace_sim.demo_report import Outcome, summary_rows, write_report
 from tailrace_sim.device import build_device, check_backend, default_backend
+from tailrace_sim.look import Look
 from tailrace_sim.models.pcap import CapturedFrame, PcapError, read_frames, write_pcap
-from tailrace_sim.run import SimulationError, own_run, pick_seed, run
+from tailrace_sim.run import TRACE, SimulationError, own_run, pick_seed, run
 
 __all__ = ["demo"]
 
@@ -67,11 +75,13 @@ def _check_fit(inputs: list[bytes], config: Config, *, generated: bool) -> None:
         )
 
 
-def _build(config: Config, waves: bool, backend: str | None, console: Console) -> Model:
+def _build(config: Config, look: Look, backend: str | None, console: Console) -> Model:
     start = time.monotonic()
     with working(console, "building the device (Verilog, then Verilator; two minutes, once)"):
         try:
-            model = build_device(config, waves=waves, backend=backend)
+            model = build_device(
+                config, waves=look.waves is not None, profile=look.profile, backend=backend
+            )
         except BuildError as error:
             raise UserError(str(error)) from error
     console.print(f"device ready after {time.monotonic() - start:.1f} s: {model.path}")
@@ -79,10 +89,16 @@ def _build(config: Config, waves: bool, backend: str | None, console: Console) -
 
 
 def _simulate(
-    model: Model, inputs: list[bytes], settings: dict[str, Any], seed: int, console: Console
+    model: Model,
+    inputs: list[bytes],
+    settings: dict[str, Any],
+    seed: int,
+    look: Look,
+    console: Console,
 ) -> tuple[Outcome, Path]:
     with own_run("demo") as name:
-        return _simulate_in(build_root() / "run" / name, model, inputs, settings, seed, console)
+        work = build_root() / "run" / name
+        return _simulate_in(work, model, inputs, settings, seed, look, console)
 
 
 def _simulate_in(
@@ -91,11 +107,13 @@ def _simulate_in(
     inputs: list[bytes],
     settings: dict[str, Any],
     seed: int,
+    look: Look,
     console: Console,
 ) -> tuple[Outcome, Path]:
     work.mkdir(parents=True, exist_ok=True)
+    shown = work / TRACE if look.trace and look.trace_file is None else None
     traffic.save_frames(work / "input.txt", inputs)
-    with following(console, work / "progress", len(inputs)):
+    with following(console, work / "progress", len(inputs), shown):
         try:
             result = run(
                 model,
@@ -104,6 +122,7 @@ def _simulate_in(
                 tests=["demo"],
                 parameters={**settings, "work": str(work)},
                 seed=seed,
+                look=look,
             )
         except SimulationError as error:
             raise UserError(str(error)) from error
@@ -128,7 +147,10 @@ def demo(
     ] = "packed",
     width: WidthOption = None,
     config: ConfigOption = None,
-    waves: Annotated[bool, typer.Option("--waves", help="Leave an FST file.")] = False,
+    waves: WavesOption = None,
+    trace: TraceOption = None,
+    trace_file: TraceFileOption = None,
+    profile: ProfileOption = False,
     backend: Annotated[
         str | None, typer.Option("--backend", help="fast (default) or cocotb.")
     ] = None,
@@ -162,23 +184,26 @@ def demo(
         check_backend(backend)
     link = LinkOptions(delay, loss, reorder, duplicate, corrupt)
     link.check(dpus, backend or default_backend())
-    if dpus > 1 and waves:
-        raise UserError("--waves shows one device: leave out --dpus")
     console = make_console()
+    look = make_look(waves, trace, trace_file, profile)
+    if dpus > 1 and look:
+        raise UserError("--waves, --trace and --profile show one device: leave out --dpus")
+    look.check_backend(backend or default_backend())
     settings = load_config(config, width)
     seed = pick_seed() if seed is None else seed
     inputs = _load(pcap, frames, size, seed)
     _check_fit(inputs, settings, generated=frames is not None or size is not None)
     for path in (output / _CAPTURE, *([] if dpus > 1 else [output / _REPORT])):
         check_writable(path)
-    model = _build(settings, waves, backend, console)
+    model = _build(settings, look, backend, console)
     if dpus > 1:
         demo_dpus(
             model, inputs, settings, ring=ring, link=link, seed=seed, output=output, console=console
         )
         return
     parameters = {"ring": ring, "config": settings.to_dict()}
-    outcome, directory = _simulate(model, inputs, parameters, seed, console)
+    outcome, directory = _simulate(model, inputs, parameters, seed, look, console)
+    report_look(look, directory, output, model, settings, console)
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     rows = summary_rows(outcome, settings)
@@ -195,9 +220,6 @@ def demo(
     )
     write_report(output / _REPORT, outcome, settings, rows)
     console.print(f"{output / 'output.pcap'}, {output / 'report.html'}, seed {seed}")
-    if waves:
-        kept = shutil.copy(directory / "waves.fst", output)
-        console.print(f"waves: {kept}")
     difference = outcome.difference()
     if difference:
         raise UserError(f"output differs from input: {difference}; replay with --seed {seed}")

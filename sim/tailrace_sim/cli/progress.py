@@ -1,5 +1,6 @@
 """A bar that follows a simulation, which is another process."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,27 +13,47 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 __all__ = ["following"]
 
 
-def _follow(path: Path, progress: Progress, task: Any, finished: threading.Event) -> None:
-    """Move the bar as the simulation writes how many frames are back."""
-    over = False
-    while not over:
-        over = finished.wait(0.2)
-        with suppress(OSError, ValueError):
-            progress.update(task, completed=int(path.read_text()))
+def _follow(
+    path: Path, trace: Path | None, progress: Progress, task: Any, finished: threading.Event
+) -> None:
+    """Move the bar as the simulation writes how many frames are back; show its trace above."""
+    with open(trace or os.devnull) as lines:
+        over = False
+        while not over:
+            over = finished.wait(0.2)
+            with suppress(OSError, ValueError):
+                progress.update(task, completed=int(path.read_text()))
+            if text := lines.read():
+                progress.console.out(text, end="", highlight=False)
 
 
 @contextmanager
-def following(console: Console, marker: Path, total: int) -> Iterator[None]:
-    """Show a bar while this is open; ``marker`` is where the simulation writes its progress."""
+def following(
+    console: Console, marker: Path, total: int, trace: Path | None = None
+) -> Iterator[None]:
+    """Show a bar while this is open; an interrupt says how far it came.
+
+    Parameters
+    ----------
+    marker : where the simulation writes its progress
+    total : frames
+    trace : file whose lines are shown as they come
+    """
+    if trace is not None:
+        trace.write_text("")
     marker.unlink(missing_ok=True)
     finished = threading.Event()
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=total)
-        follower = threading.Thread(target=_follow, args=(marker, progress, task, finished))
+        follower = threading.Thread(target=_follow, args=(marker, trace, progress, task, finished))
         follower.start()
         try:
             yield
+        except KeyboardInterrupt:
+            back = marker.read_text() if marker.exists() else ""
+            console.print(f"{back or 0} of {total} frames were back")
+            raise
         finally:
             finished.set()
             follower.join()

@@ -63,6 +63,7 @@ class FastDevice(TailraceDevice):
         self.link = kernel.lib.tr_pcie_of(kernel.world, self.index)
         self.on_completion: Callable[[Tlp], None] | None = None
         self._on_request: Callable[[Tlp, int], None] | None = None
+        self._watchers: list[tuple[Callable[[Tlp_us], None], Callable[[Tlp], None]]] = []
         self._width = len(getattr(dut, f"{prefix}rq__tdata"))
         super().__init__(dut, functions, prefix=prefix)
 
@@ -84,7 +85,15 @@ class FastDevice(TailraceDevice):
     @on_request.setter
     def on_request(self, function: Callable[[Tlp, int], None] | None) -> None:
         self._on_request = function
-        self.link.export_requests = function is not None
+        self.link.export_requests = function is not None or bool(self._watchers)
+
+    def watch(
+        self, on_put: Callable[[Tlp_us], None], on_completion: Callable[[Tlp], None]
+    ) -> None:
+        """Call with each request of the host that the design gets, and with each completion of the
+        design; the core tells all of the design's requests from now on."""
+        self._watchers.append((on_put, on_completion))
+        self.link.export_requests = True
 
     @property
     def completion_timeout_ns(self) -> float | None:
@@ -138,10 +147,14 @@ class FastDevice(TailraceDevice):
         tlp = Tlp_us.unpack_us_cc(frame)
         if not tlp.completer_id_enable:
             tlp.completer_id = tlp.completer_id._replace(bus=self.bus_num)
+        for _, on_completion in self._watchers:
+            on_completion(Tlp(tlp))
         if self.on_completion is not None:
             self.on_completion(Tlp(tlp))
 
     def _put_request(self, request: Tlp_us) -> None:
+        for on_put, _ in self._watchers:
+            on_put(request)
         descriptor = (
             request.at & 3 | request.address & 0xFFFFFFFC,
             request.address >> 32,

@@ -39,6 +39,7 @@ class FastPort:
     ----------
     kernel, device, index : the simulation, which device of it, which port of that
     settings : ``tr_port`` of the core: rate, pause, counters
+    watchers : called with this port, ``in`` or ``out``, and each frame that Python learns of
     linked : what leaves goes over a :class:`~tailrace_sim.fast.link.Link`
 
     Parameters
@@ -59,6 +60,7 @@ class FastPort:
         self.sent: list[WireFrame] = []
         self.received: Queue[WireFrame] = Queue()
         self.monitor = _Monitor()
+        self.watchers: list[Callable[[FastPort, str, WireFrame], object]] = []
         self._entering: deque[bytes] = deque()
         self._idle = Event()
         self._patterns: dict[int, Iterator[bool]] = {}
@@ -74,7 +76,9 @@ class FastPort:
         return WireFrame(data, end - (event.c - event.b), end)
 
     def _entered(self, event: Any) -> None:
-        self.sent.append(self._frame(self._entering.popleft(), event))
+        frame = self._frame(self._entering.popleft(), event)
+        self.sent.append(frame)
+        self._tell("in", frame)
         if not self._entering:
             self._idle.set()
 
@@ -83,6 +87,11 @@ class FastPort:
         frame = self._frame(data, event)
         self.received.put_nowait(frame)
         self.monitor.observe(frame)
+        self._tell("out", frame)
+
+    def _tell(self, direction: str, frame: WireFrame) -> None:
+        for watcher in self.watchers:
+            watcher(self, direction, frame)
 
     def _extend(self, which: int) -> None:
         if which in self._patterns:

@@ -55,23 +55,24 @@ def _obey_signals(kernel: Kernel) -> None:
 
 def _start_looking(kernel: Kernel, look: Look) -> None:
     if look.waves is not None:
+        # Absolute: a test may go to another folder.
         first, last = look.waves
         end = _ALWAYS if last is None else last * _PERIOD
         for device in range(kernel.devices):
-            name = f"waves{device or ''}.fst"
-            kernel.lib.tr_waves(kernel.world, device, name.encode(), first * _PERIOD, end)
+            path = str(Path(f"waves{device or ''}.fst").absolute())
+            kernel.lib.tr_waves(kernel.world, device, path.encode(), first * _PERIOD, end)
     if look.profile:
         kernel.lib.tr_profile(_SAMPLES)
 
 
-def _stop_looking(kernel: Kernel, look: Look) -> None:
+def _stop_looking(kernel: Kernel, look: Look, directory: Path) -> None:
     if look.profile:
         kernel.lib.tr_profile(0)
         counts, elsewhere = kernel.ffi.new("const uint32_t **"), kernel.ffi.new("uint64_t *")
         number = kernel.lib.tr_samples(counts, elsewhere)
         found = kernel.ffi.unpack(counts[0], number)
         places = {index: count for index, count in enumerate(found) if count}
-        Path(PROFILE).write_text(json.dumps({"library": places, "elsewhere": elsewhere[0]}))
+        (directory / PROFILE).write_text(json.dumps({"library": places, "elsewhere": elsewhere[0]}))
 
 
 def _run(kernel: Kernel, simulator: gpi._Simulator) -> int:
@@ -97,7 +98,7 @@ def main(arguments: list[str]) -> int:
     # Writes take effect when the kernel says, which is what cocotb's own queue is for.
     os.environ["COCOTB_TRUST_INERTIAL_WRITES"] = "1"
     seed = int(os.environ["COCOTB_RANDOM_SEED"])
-    look = Look.from_environment()
+    look, directory = Look.from_environment(), Path.cwd()
     _kernel = Kernel(library, devices=devices, seed=seed)
     simulator = gpi.install(_kernel, top)
     _obey_signals(_kernel)
@@ -107,7 +108,7 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     finally:
-        _stop_looking(_kernel, look)
+        _stop_looking(_kernel, look, directory)
         _kernel.close()
 
 

@@ -25,6 +25,19 @@ _ORDER = [
     "demo", "shell", "serve", "test", "bench", "info", "verilog", "synth", "board", "regs",
 ]  # fmt: skip
 
+#: Options whose value may be left out, which Typer has not: the value that they have then.
+_BARE = {"--waves": "all"}
+
+
+def _arguments(given: list[str]) -> list[str]:
+    """Arguments with those values written out."""
+    arguments = []
+    for index, argument in enumerate(given):
+        arguments.append(argument)
+        if argument in _BARE and (given[index + 1 :] or ["-"])[0].startswith("-"):
+            arguments.append(_BARE[argument])
+    return arguments
+
 
 def _rank(entry: EntryPoint) -> tuple[int, str]:
     known = entry.name in _ORDER
@@ -59,7 +72,9 @@ def main() -> None:
     """Run the command line; exit code 0 only if the verb did what it was asked."""
     try:
         command = typer.main.get_command(_application())
-        status = command.main(prog_name="./tailrace", standalone_mode=False)
+        status = command.main(
+            _arguments(sys.argv[1:]), prog_name="./tailrace", standalone_mode=False
+        )
         # Typer turns an interrupt into an exit code.
         if status == _INTERRUPTED:
             _complain("interrupted")

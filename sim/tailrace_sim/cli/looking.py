@@ -1,0 +1,89 @@
+"""Options of the verbs that show the inside of a run, and what they leave."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tailrace_hw.config import Config
+from tailrace_sim.build import Model
+from tailrace_sim.cli.terminal import check_writable
+from tailrace_sim.device import device_verilog
+from tailrace_sim.look import TRACES, Look, parse_trace, parse_window
+from tailrace_sim.profile import read_profile
+
+__all__ = [
+    "ProfileOption",
+    "TraceFileOption",
+    "TraceOption",
+    "WavesOption",
+    "make_look",
+    "report_look",
+]
+
+WavesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--waves", metavar="[FROM:TO]", help="Leave an FST file: of these cycles, or of all."
+    ),
+]
+TraceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--trace", metavar="KINDS", help=f"Print transactions, a line each: {','.join(TRACES)}."
+    ),
+]
+TraceFileOption = Annotated[
+    Path | None, typer.Option("--trace-file", metavar="FILE", help="Where the trace goes instead.")
+]
+ProfileOption = Annotated[
+    bool, typer.Option("--profile", help="Say what each block costs of the simulation's time.")
+]
+
+
+def make_look(
+    waves: str | None, trace: str | None, trace_file: Path | None, profile: bool
+) -> Look:
+    """What the options ask for; what none of them asks for is up to the environment.
+
+    Raises
+    ------
+    UserError
+        One of them is wrong.
+    """
+    default = Look.from_environment()
+    if trace_file is not None:
+        check_writable(trace_file)
+    return Look(
+        waves=default.waves if waves is None else parse_window(waves),
+        trace=default.trace if trace is None else parse_trace(trace),
+        trace_file=default.trace_file if trace_file is None else trace_file,
+        profile=profile or default.profile,
+    )
+
+
+def report_look(
+    look: Look, directory: Path, output: Path | None, model: Model, config: Config, console: Console
+) -> None:
+    """Say where the waves are, and print the profile, as far as the run came.
+
+    Parameters
+    ----------
+    directory : of the run
+    output : folder that the waves are copied to; None: they stay
+    """
+    waves = directory / "waves.fst"
+    if look.waves is not None and waves.exists():
+        console.print(f"waves: {waves if output is None else shutil.copy(waves, output)}")
+    if not look.profile:
+        return
+    profile = read_profile(directory, model, device_verilog(config))
+    if profile is None:
+        return
+    table = Table("where the time goes", "share", box=None, padding=(0, 2, 0, 0))
+    for block, share in profile.blocks(2):
+        table.add_row(block, f"{share:6.1%}")
+    console.print(table)
