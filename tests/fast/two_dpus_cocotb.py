@@ -1,5 +1,6 @@
 """Inside the simulator: two DPUs, each in a host of its own, and a cable with faults between."""
 
+import bisect
 import dataclasses
 import json
 import struct
@@ -26,7 +27,8 @@ _FLOWS = 64
 _NUMBER = struct.Struct(">I")
 _NUMBER_AT = 42  # behind the UDP header, or in the payload of another type
 _PERIOD_NS = 4
-_LANES = 8  # bytes a cycle at width 64: no frame is faster
+#: Cycles by which two frames of a flow may need differently long from wire to driver.
+_UNEVEN = 1500
 
 
 def _header(rng: Random, size: int) -> bytes:
@@ -55,7 +57,7 @@ class Direction:
     ----------
     sent : by number
     queues : transmit queue of each
-    received : (number, receive queue), in the order of each receive queue
+    received : (number, receive queue, cycle), in the order of each receive queue
     """
 
     source: VirtioNet
@@ -65,7 +67,7 @@ class Direction:
     rng: Random
     sent: list[bytes] = dataclasses.field(default_factory=list)
     queues: list[int] = dataclasses.field(default_factory=list)
-    received: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    received: list[tuple[int, int, int]] = dataclasses.field(default_factory=list)
     bytes_out: int = 0
 
     def outstanding(self) -> int:
@@ -97,7 +99,7 @@ class Direction:
                 (number,) = _NUMBER.unpack_from(frame.data, _NUMBER_AT)
                 assert number < len(self.sent), "a frame that nobody sent"
                 assert frame.data == self.sent[number], f"frame {number} is not what was sent"
-                self.received.append((number, queue))
+                self.received.append((number, queue, self.target.host.cycles()))
 
     async def finish(self) -> None:
         """Until nothing can come any more."""
@@ -111,23 +113,26 @@ class Direction:
 
     def check_order(self, faults: Faults) -> int:
         """Late frames; no more than were reordered, and by no more than the link may."""
-        newest: dict[tuple[int, int], int] = defaultdict(lambda: -1)
+        # Queues overtake each other in the devices: order is that of a queue on both sides.
+        flows: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
         late = 0
-        shortest = faults.reorder_ns / _PERIOD_NS * _LANES / 60
-        for number, queue in self.received:
-            # Queues overtake each other in the devices: order is that of a queue on both sides.
-            flow = (self.queues[number], queue)
-            if number < newest[flow]:
+        most = round(faults.reorder_ns / _PERIOD_NS) + _UNEVEN
+        for number, queue, cycle in self.received:
+            # Numbers that were higher than any before, and when they came.
+            heights = flows[self.queues[number], queue]
+            first = bisect.bisect(heights, (number, cycle))
+            if first == len(heights):
+                heights.append((number, cycle))
+            elif heights[first][0] != number:
                 late += 1
-                distance = newest[flow] - number
-                assert distance <= shortest + 2 * _WINDOW, f"frame {number} is {distance} late"
-            newest[flow] = max(newest[flow], number)
+                behind = cycle - heights[first][1]
+                assert behind <= most, f"frame {number} is {behind} cycles behind {heights[first]}"
         return late
 
     def check_frames(self) -> dict[str, int]:
         """Every frame sent was received as often as the link says."""
         c = self.link.counters()
-        times = Counter(number for number, _ in self.received)
+        times = Counter(number for number, _, _ in self.received)
         missing = self.count - len(times)
         assert len(self.sent) == self.count == c.taken
         assert c.in_flight == 0
