@@ -184,6 +184,34 @@ def test_ctrl_c(endless):
     assert "Traceback" not in (directory / "simulation.log").read_text()
 
 
+def test_ctrl_c_in_a_demo(tmp_path):
+    """It says how far it came; exit code 130, one line of complaint, nobody left."""
+    config = tmp_path / "narrow.toml"
+    config.write_text("width = 64\n[virtio_net]\nqueue_pairs = 2\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tailrace.cli.main", "demo", "--frames", "5000", "--size", "64",
+         "--config", str(config), "-o", str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"}, cwd=HERE.parents[1],
+    )  # fmt: skip
+    try:
+        while " log " not in (line := process.stdout.readline()):
+            assert line, process.stderr.read()
+        progress = Path(line.rpartition(" log ")[2].strip()).with_name("progress")
+        wait_for(lambda: progress.exists() and progress.read_text() not in ("", "0"))
+        (simulation,) = children(process.pid)
+        os.killpg(process.pid, signal.SIGINT)
+        out, errors = process.communicate(timeout=PATIENCE)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    assert (process.returncode, errors) == (130, "tailrace: interrupted\n")
+    assert re.search(r"^\d+ of 5000 frames were back$", out, re.MULTILINE)
+    assert "Traceback" not in out
+    assert gone(simulation)
+
+
 def test_the_parent_alone_is_interrupted(endless):
     process, simulation, directory = endless()
     process.send_signal(signal.SIGINT)
