@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from tailrace.cli.errors import UserError
 from tailrace_hw.config import Config, VirtioNetConfig
 from tailrace_sim.build import build_root
 from tailrace_sim.device import build_device
+from tailrace_sim.fast.process import _start_looking
 from tailrace_sim.look import Look, parse_trace, parse_window
 from tailrace_sim.profile import PYTHON, Profile, loaded_profile
 from tailrace_sim.run import run
@@ -138,6 +140,16 @@ def test_what_a_backend_has_not():
     assert Look().fitting(backend="fast", waves=True).waves == (0, None)
 
 
+@pytest.mark.parametrize(("window", "end"), [((100, 200), 800_000), ((100, None), 2**64 - 1)])
+def test_a_window_of_cycles_is_one_of_picoseconds(window, end):
+    calls = []
+    lib = SimpleNamespace(tr_waves=lambda *arguments: calls.append(arguments))
+    kernel = SimpleNamespace(lib=lib, world="world", devices=2)
+    _start_looking(kernel, Look(waves=window))
+    paths = [str(Path(name).absolute()).encode() for name in ("waves.fst", "waves1.fst")]
+    assert calls == [("world", n, path, 400_000, end) for n, path in enumerate(paths)]
+
+
 def test_profile_blocks():
     """Samples of a module belong to the blocks that it is in."""
     profile = Profile({"top": 1, "top.net.rx.fifo": 4, "top.net.rx": 3, "top.net": 1, PYTHON: 1})
@@ -188,25 +200,25 @@ def test_ctrl_c_in_a_demo(tmp_path):
     """It says how far it came; exit code 130, one line of complaint, nobody left."""
     config = tmp_path / "narrow.toml"
     config.write_text("width = 64\n[virtio_net]\nqueue_pairs = 2\n")
-    process = subprocess.Popen(
+    demo = subprocess.Popen(
         [sys.executable, "-m", "tailrace.cli.main", "demo", "--frames", "5000", "--size", "64",
          "--config", str(config), "-o", str(tmp_path)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"}, cwd=HERE.parents[1],
     )  # fmt: skip
     try:
-        while " log " not in (line := process.stdout.readline()):
-            assert line, process.stderr.read()
+        while " log " not in (line := demo.stdout.readline()):
+            assert line, demo.stderr.read()
         progress = Path(line.rpartition(" log ")[2].strip()).with_name("progress")
         wait_for(lambda: progress.exists() and progress.read_text() not in ("", "0"))
-        (simulation,) = children(process.pid)
-        os.killpg(process.pid, signal.SIGINT)
-        out, errors = process.communicate(timeout=PATIENCE)
+        (simulation,) = children(demo.pid)
+        os.killpg(demo.pid, signal.SIGINT)
+        out, errors = demo.communicate(timeout=PATIENCE)
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    assert (process.returncode, errors) == (130, "tailrace: interrupted\n")
+        if demo.poll() is None:
+            os.killpg(demo.pid, signal.SIGKILL)
+            demo.communicate()
+    assert (demo.returncode, errors) == (130, "tailrace: interrupted\n")
     assert re.search(r"^\d+ of 5000 frames were back$", out, re.MULTILINE)
     assert "Traceback" not in out
     assert gone(simulation)
