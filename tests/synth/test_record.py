@@ -88,6 +88,22 @@ def test_a_tenth_is_allowed(small, before, after, wrong):
     assert bool(record.grown(row, replace(row.area, ff=after))) == wrong
 
 
+def test_a_longer_path_is_found(small):
+    subject, row = small
+    assert row.depth is not None
+    planted = replace(row, content="of another day", depth=row.depth - 3)
+    assert check(subject, planted) == [f"event_arbiter: depth {row.depth - 3} -> {row.depth}"]
+    assert not check(subject, replace(planted, depth=row.depth - 2))
+
+
+def test_what_is_above_the_limit_is_explained():
+    """A page names the fetch's path, which is that of everything around it."""
+    long = {row.name for row in rows("xcup", 512) if (row.depth or 0) > record.LIMIT_LEVELS}
+    assert long <= {"fetch", "engine", "virtio_net", "top"}, "explain it on the block's page"
+    text = (record.files()[1].parent / "virtio.md").read_text()
+    assert "12 or 13 levels, 14 in the whole\nfunction" in text
+
+
 def test_a_clock_stays_recorded_while_the_block_is_the_same(small, tmp_path):
     subject, _ = small
     (figures,) = measure([subject], FAMILIES["xcup"], 512, lambda what, done, of: None)

@@ -16,12 +16,25 @@ from tailrace_sim.synth.mapping import FAMILIES, Family, unmapped
 from tailrace_sim.synth.pnr import DEVICE
 from tailrace_sim.synth.yosys import TOOL
 
-__all__ = ["GROWTH", "LIMIT_LEVELS", "Row", "check", "files", "grown", "load", "page", "store"]
+__all__ = [
+    "GROWTH",
+    "LIMIT_LEVELS",
+    "Row",
+    "check",
+    "deeper",
+    "files",
+    "grown",
+    "load",
+    "page",
+    "store",
+]
 
 #: By how much a block may grow over the record before the record has to be made anew.
 GROWTH = 0.10
 #: A block may grow by so many of anything: 10 % of next to nothing says nothing.
 _SLACK = 16
+#: Levels by which the depth of a block differs with what is mapped in one batch, see docs/synth.md.
+_DEPTH_SLACK = 2
 #: House rule for paths between registers at width 512 on UltraScale+.
 LIMIT_LEVELS = 12
 _COLUMNS = ("lut", "ff", "carry", "lutram", "bram", "uram", "dsp")
@@ -117,7 +130,8 @@ def check(
         names = ", ".join(subject.name for subject in changed)
         return [*complaints, f"{names}: changed too much to be mapped here ({cells} cells)"]
     for figures in measure(changed, family, width, lambda what, done, of: None):
-        complaints += grown(by_name[figures.name], figures.area)
+        row = by_name[figures.name]
+        complaints += [*grown(row, figures.area), *deeper(row, figures.depth)]
     return complaints
 
 
@@ -130,6 +144,13 @@ def grown(row: Row, now: Area) -> list[str]:
         if after > before * (1 + GROWTH) and after - before >= slack:
             complaints.append(f"{row.name}: {column} {before:g} -> {after:g}")
     return complaints
+
+
+def deeper(row: Row, now: int | None) -> list[str]:
+    """Whether the longest path has more levels than the record allows."""
+    if now is None or row.depth is None or now <= row.depth + _DEPTH_SLACK:
+        return []
+    return [f"{row.name}: depth {row.depth} -> {now}"]
 
 
 def _figure(value: float | None) -> str:
@@ -180,13 +201,17 @@ _PAGE = f"""# Area, depth and clock
 
 Written by `./tailrace synth --record`; what the columns mean and how they are measured is in
 [synth](synth.md). The test `tests/synth/test_record.py` fails when a block has grown by more than
-{GROWTH:.0%} over this record.
+{GROWTH:.0%} over this record, or its longest path by more than two levels.
 """
 
 
 def page(tool: str, rows: list[Row]) -> str:
     """The Markdown page of a record."""
-    parts = [_PAGE, f"Mapped with {tool}; placed and routed for {DEVICE}.\n"]
+    placed = any(row.fmax_mhz is not None for row in rows)
+    parts = [
+        _PAGE,
+        f"Mapped with {tool}" + (f"; placed and routed for {DEVICE}.\n" if placed else ".\n"),
+    ]
     for family, width in dict.fromkeys((row.family, row.width) for row in rows):
         mine = [row for row in rows if (row.family, row.width) == (family, width)]
         lines = [f"## {FAMILIES[family].title}, width {width}", "", *_table(mine), ""]
