@@ -24,6 +24,9 @@ __all__ = [
     "report_look",
 ]
 
+#: Share of the time from which on a block has a row of its own.
+_LEAST = 0.005
+
 WavesOption = Annotated[
     str | None,
     typer.Option(
@@ -84,6 +87,8 @@ def report_look(
     if profile is None:
         return
     table = Table("where the time goes", "share", box=None, padding=(0, 2, 0, 0))
-    for block, share in profile.blocks(2):
+    blocks = [(block, share) for block, share in profile.blocks(2) if share >= _LEAST]
+    rest = 1 - sum(share for _, share in blocks)
+    for block, share in [*blocks, ("the rest", rest)]:
         table.add_row(block, f"{share:6.1%}")
     console.print(table)
