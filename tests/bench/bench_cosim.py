@@ -6,6 +6,10 @@ again, and all come back at the port; every frame's content is compared. So each
 device twice. The clock starts behind enumeration and set-up. Idle is the device with its driver up
 and nothing to do. Both simulators are one thread, so the time is the CPU's, in which other work on
 the machine counts less. The ratio is what counts; the seconds are those of this machine.
+
+What each block costs, of the time outside Python, comes from a third run, on a model with a symbol
+for each function, which is slower: the shares are a guide. It is there so that a block that slows
+every simulation is seen.
 """
 
 import json
@@ -13,12 +17,16 @@ from pathlib import Path
 
 from tailrace_hw.config import Config
 from tailrace_sim.device import BACKENDS, build_device
+from tailrace_sim.profile import loaded_profile
 from tailrace_sim.run import run
 
 #: Frames, and idle cycles, by backend: some seconds each.
 FRAMES = {"fast": 3000, "cocotb": 150}
 IDLE = {"fast": 200_000, "cocotb": 100_000}
 SIZE = 1500
+#: Frames of the run that is profiled, and the share below which a block is not shown.
+PROFILED = 1500
+LEAST_SHARE = 0.02
 GOAL = 20.0
 
 
@@ -55,4 +63,11 @@ def measure() -> list[dict]:
         ]  # fmt: skip
     fast, slow = (results[name]["frames"] / results[name]["seconds"] for name in BACKENDS)
     rows.append(_row(f"fast to cocotb, {SIZE} B", fast / slow, "times the frames", GOAL))
+    blocks = dict(loaded_profile(Config(), frames=PROFILED, size=SIZE).blocks(2))
+    model = 1 - blocks.pop("Python", 0.0)
+    rows += [
+        _row(f"fast, loaded: {block}", 100 * share / model, "% of the C++ time")
+        for block, share in blocks.items()
+        if share >= LEAST_SHARE * model
+    ]
     return rows
