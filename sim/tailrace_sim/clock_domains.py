@@ -51,7 +51,12 @@ class _Element:
 
 
 class Netlist:
-    """A flat netlist of registers and what lies between them."""
+    """A flat netlist of registers and what lies between them.
+
+    Attributes
+    ----------
+    module : the flat module, as Yosys writes it
+    """
 
     def __init__(
         self,
@@ -59,6 +64,7 @@ class Netlist:
         boxes: Mapping[str, Mapping[str, str]],
         inputs: Mapping[str, str],
     ):
+        self.module = module
         self._elements: dict[str, _Element] = {}
         self._driver: dict[Bit, str] = {}
         self._logic: dict[Bit, list[Bit]] = {}
@@ -180,6 +186,10 @@ class Netlist:
             if candidate in self._elements:
                 return {candidate}
         return {self._driver[bit] for bit in self._names[name]}
+
+    def clocks(self) -> set[Bit]:
+        """The wires that clock something."""
+        return {element.clock for element in self._elements.values() if element.clock is not None}
 
     def clock(self, element: str) -> str:
         """Shortest name of an element's clock; empty if it has none."""

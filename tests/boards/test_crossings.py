@@ -1,6 +1,7 @@
 """The list of crossings is what crosses in the Verilog, no more and no less."""
 
 import dataclasses
+import re
 
 import pytest
 from amaranth.hdl import Module, Signal
@@ -8,8 +9,9 @@ from amaranth.lib import wiring
 from amaranth.lib.cdc import AsyncFFSynchronizer, FFSynchronizer, PulseSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from tailrace_hw.boards.constraints import CLOCK_PINS
 from tailrace_hw.boards.crossings import board_boxes, board_crossings
-from tailrace_hw.boards.files import BOARDS, top_text
+from tailrace_hw.boards.files import BOARDS, constraint_files, top_text
 from tailrace_hw.config import Config, VirtioNetConfig
 from tailrace_hw.lib.crossing import Kind, crossings
 from tailrace_hw.lib.fifo import AsyncFifo
@@ -18,6 +20,7 @@ from tailrace_hw.verilog import convert
 from tailrace_sim.clock_domains import differences, read_netlist
 from tailrace_sim.device import device_verilog
 from tailrace_sim.verilog_modules import modules, one_clock_only
+from tailrace_sim.xdc_names import clock_complaints, clock_pins, name_complaints, names
 
 #: Of the device: the link state, and for each of two queues a memory, two pointers, three for the
 #: reset; one pulse.
@@ -37,6 +40,84 @@ def test_the_list_of_a_board_is_what_crosses(name):
     netlist = read_netlist(texts, board.top, boxes=board_boxes(board, config))
     assert len(netlist.edges) >= len(listed)
     assert not differences(netlist, listed)
+    files = constraint_files(board, config)
+    for file, text in files.items():
+        assert names(text), file
+        assert not name_complaints(netlist, names(text)), file
+    for file in ("cdc.xdc", "build.tcl"):
+        assert not clock_complaints(netlist, files[file], listed)
+
+
+def around(board, change=None):
+    """The netlist of the top with the device as a block."""
+    text = top_text(board, Config())
+    changed = re.sub(*change, text) if change else text
+    assert change is None or changed != text
+    return read_netlist([changed], board.top, boxes=board_boxes(board, Config()))
+
+
+def complaints_around(netlist, files) -> list[str]:
+    """What does not hold of the top's own names; the device is not looked into."""
+    asked = {entry for text in files.values() for entry in names(text)}
+    own = {(kind, name) for kind, name in asked if not name.startswith("device/")}
+    clocks = (clock_complaints(netlist, files[file], []) for file in ("cdc.xdc", "build.tcl"))
+    return [*name_complaints(netlist, own), *(line for lines in clocks for line in lines)]
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_the_clocks_come_out_where_the_constraints_say(name):
+    board = BOARDS[name]
+    netlist = around(board)
+    assert clock_pins(netlist, ("sync", "port0", "init")) == CLOCK_PINS
+    divider = netlist.module["cells"]["init_divider"]["parameters"]["BUFGCE_DIVIDE"]
+    assert int(divider, 2) == board.free_divide
+    assert not complaints_around(netlist, constraint_files(board, Config()))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ((r"(?m)^(  cmac_usplus_0) mac \(", r"\1 cmac ("), "pins mac/gt_txusrclk2"),
+        ((r"\) init_divider \(", ") init_div ("), "pins init_divider/O"),
+        ((r"(?m)^(  pcie4_uscale_plus_0) pcie \(", r"\1 slot ("), "pins pcie/user_clk"),
+        ((r" port0_reset \(", " mac_reset_0 ("), "pins port0_reset/stage0_reg/PRE"),
+        ((r" mac_start \(", " start ("), "cells mac_start/tx_enable_reg"),
+        ((r"\bqsfp0_lpmode\b", "qsfp0_lp"), "ports qsfp0_lpmode"),
+        ((r"posedge init_clk", "posedge init_clk_p"), "clocks of ['init', 'port0', 'sync']"),
+        ((r"\.user_clk\(clk\)", ".user_clk(init_clk)"), "pcie/user_clk is not the clock of sync"),
+    ],
+    ids=lambda text: str(text) if isinstance(text, str) else "",
+)
+def test_a_name_that_is_not_in_the_top_is_noticed(change, complaint):
+    board = BOARDS["u250"]
+    found = complaints_around(around(board, change), constraint_files(board, Config()))
+    assert any(line.startswith(complaint) for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "wrong"),
+    [
+        ("cdc.xdc", "mac/gt_txusrclk2", "pcie/user_clk"),
+        ("build.tcl", "init_divider/O", "init_divider/I"),
+        ("cdc.xdc", "port0_reset/stage2_reg/PRE", "port0_reset/stage2_reg/CLR"),
+        ("cdc.xdc", "port0_reset/stage2_reg/PRE", "port0_reset/stage3_reg/PRE"),
+        ("synchronisers.xdc", "mac_start/tx_enable_reg", "mac_start/tx_enable_reg[*]"),
+        ("pins.xdc", "pcie_rx_p[15]", "pcie_rx_p[16]"),
+        ("clocks.xdc", "init_clk_p", "init_clk"),
+    ],
+)
+def test_a_wrong_name_in_a_file_is_noticed(file, name, wrong):
+    board = BOARDS["u250"]
+    files = constraint_files(board, Config())
+    assert f"{name}" in files[file]
+    files[file] = files[file].replace(name, wrong)
+    found = complaints_around(around(board), files)
+    assert any(wrong in line for line in found), found
+
+
+def test_a_query_of_another_form_is_refused():
+    with pytest.raises(ValueError, match="get_"):
+        names("set_false_path -to [get_pins -hierarchical *stage0*]")
 
 
 def test_the_list_of_the_device_is_what_crosses():

@@ -1,13 +1,12 @@
-"""Constraints and build script: fresh, complete, and naming what the gateware's list names."""
+"""Constraints: fresh, complete, and naming what the gateware's list names."""
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tailrace_hw.boards.board import CORE_HZ, MAC_HZ
-from tailrace_hw.boards.constraints import pins
+from tailrace_hw.boards.constraints import CLOCK_PINS, pins
 from tailrace_hw.boards.crossings import board_crossings
 from tailrace_hw.boards.files import BOARDS, constraint_files, top_text
 from tailrace_hw.boards.pcie_block import pcie_properties
@@ -20,8 +19,6 @@ from tailrace_sim.xdc import Command, commands
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints"
 #: Nanoseconds of the clock domains of the top.
 PERIOD = {"sync": 1e9 / CORE_HZ, "port0": int(1e12 / MAC_HZ) / 1000}
-#: Where the clock of a domain comes out of a block.
-CLOCK = {"sync": "pcie/user_clk", "port0": "mac/gt_txusrclk2", "init": "init_divider/O"}
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -56,7 +53,7 @@ def wanted_timing(crossings) -> set:
         (register,) = (bits(name, entry.width) for name in entry.registers)
         period = PERIOD[entry.source]
         if entry.kind is Kind.MEMORY:
-            facts.add(("delay", CLOCK[entry.source], register, period))
+            facts.add(("delay", CLOCK_PINS[entry.source], register, period))
             continue
         for source in entry.foreign:
             ends = (bits(source.name, entry.width), register)
@@ -108,12 +105,6 @@ def test_the_files_name_every_crossing(name):
     files = read(name)
     assert said_timing(files["cdc.xdc"]) == wanted_timing(listed)
     assert said_synchronisers(files["synchronisers.xdc"]) == wanted_synchronisers(listed)
-    for entry in listed:
-        assert f"require {{{entry.name}}} " in files["build.tcl"]
-        for stage in entry.stages:
-            assert f"{{{bits(stage, entry.width)}}}" in files["build.tcl"]
-    for pin in CLOCK.values():
-        assert f"[get_pins {{{pin}}}]" in files["build.tcl"]
 
 
 def test_a_forgotten_crossing_is_noticed():
@@ -212,63 +203,3 @@ def test_the_ip_is_what_the_device_says_it_is():
 def test_a_configuration_that_does_not_fit_is_refused(config, reason):
     with pytest.raises(ConfigError, match=reason):
         constraint_files(BOARDS["u250"], config)
-
-
-# In a Tcl interpreter
-
-
-@pytest.fixture
-def vivado():
-    return pytest.importorskip("tailrace_sim.vivado_stub", reason="needs python3-tk, for its Tcl")
-
-
-@pytest.fixture(params=BOARDS)
-def folder(request, tmp_path):
-    return Path(shutil.copytree(CONSTRAINTS / request.param, tmp_path / request.param))
-
-
-def test_the_script_runs_to_the_bitstream(vivado, folder):
-    board = BOARDS[folder.name]
-    run = vivado.VivadoStub()
-    run.source(folder / "build.tcl")
-    names = [call[0] for call in run.calls]
-    order = ["create_project", "create_ip", "synth_ip", "read_verilog", "synth_design",
-             "set_max_delay", "opt_design", "place_design", "route_design", "report_cdc",
-             "write_bitstream"]  # fmt: skip
-    assert [names.index(name) for name in order] == sorted(names.index(name) for name in order)
-    synthesis = names.index("synth_design")
-    before = [call for call in run.calls[:synthesis] if call[0] == "set_property"]
-    assert any("ASYNC_REG" in call for call in before)
-    assert {"set_max_delay", "set_bus_skew"}.isdisjoint(names[:synthesis])
-    assert run.named("create_project") == [("-in_memory", "-part", board.part)]
-    made = {call[call.index("-name") + 1] for call in run.named("create_ip")}
-    assert made == {board.pcie_ip, "cmac_usplus"}
-    (files,) = run.named("read_verilog")[0]
-    assert [Path(file).name for file in files.split()] == ["tailrace.v", f"{board.top}.v"]
-    delays = [call for call in run.calls if call[0] in ("set_max_delay", "set_bus_skew")]
-    wanted = wanted_timing(board_crossings(board, Config()))
-    assert len(delays) == sum(fact[0] in ("delay", "skew") for fact in wanted)
-
-
-@pytest.mark.parametrize("slack", [(-0.001, 0.1), (0.1, -0.5)])
-def test_negative_slack_ends_the_script(vivado, folder, slack):
-    run = vivado.VivadoStub(slack=slack)
-    with pytest.raises(vivado.TclError, match="timing is not met"):
-        run.source(folder / "build.tcl")
-    assert run.named("report_timing_summary")
-    assert not run.named("write_bitstream")
-
-
-def test_a_crossing_that_is_gone_ends_the_script(vivado, folder):
-    gone = "device/port/crossing/written_gray_reg[*]"
-    run = vivado.VivadoStub(missing=[gone])
-    with pytest.raises(vivado.TclError, match=r"device/port/crossing/written_seen.*netlist"):
-        run.source(folder / "build.tcl")
-    assert not run.named("place_design")
-
-
-def test_an_unknown_command_is_noticed(vivado, tmp_path):
-    script = tmp_path / "x.xdc"
-    script.write_text("set_max_dealy 3\n")
-    with pytest.raises(vivado.TclError, match="set_max_dealy"):
-        vivado.VivadoStub().source(script)
