@@ -1,6 +1,7 @@
 """Waves of a window, traces and profiles, and an interrupt at any moment."""
 
 import itertools
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from tailrace.cli.errors import UserError
 from tailrace_hw.config import Config, VirtioNetConfig
 from tailrace_sim.build import build_root
 from tailrace_sim.device import build_device
+from tailrace_sim.fast.launch import hold_signals
 from tailrace_sim.fast.process import _start_looking
 from tailrace_sim.look import Look, parse_trace, parse_window
 from tailrace_sim.profile import PYTHON, Profile, loaded_profile
@@ -194,6 +196,27 @@ def test_ctrl_c(endless):
     assert gone(simulation)
     assert (directory / "closed").exists()
     assert "Traceback" not in (directory / "simulation.log").read_text()
+
+
+def test_ctrl_c_while_it_starts(tmp_path):
+    """It waits until the simulation can answer it; Python's start and cocotb's never see it."""
+    model = build_device(CONFIG, backend="fast")
+    environment = {
+        "COCOTB_TOPLEVEL": model.top, "COCOTB_TEST_MODULES": "look_cocotb",
+        "COCOTB_TEST_FILTER": "frames", "COCOTB_RANDOM_SEED": "1",
+        "TAILRACE_PARAMETERS": json.dumps({"config": CONFIG.to_dict()}), "TAILRACE_SEED": "1",
+        "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
+    }  # fmt: skip
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tailrace_sim.fast.process", str(model.path), model.top],
+        cwd=tmp_path, env={**os.environ, **environment}, preexec_fn=hold_signals, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    child.send_signal(signal.SIGINT)
+    out, _ = child.communicate(timeout=PATIENCE)
+    assert child.returncode == 130, out
+    assert "Fatal" not in out
+    assert "Traceback" not in out
 
 
 def test_ctrl_c_in_a_demo(tmp_path):

@@ -251,5 +251,5 @@ def test_rest_when_nothing_moves(monkeypatch):
 
 @pytest.mark.parametrize("factor", [0, -1, float("nan"), float("inf"), 1001])
 def test_factors_that_cannot_be(factor):
-    with pytest.raises(UserError, match="--realtime must be above 0"):
+    with pytest.raises(UserError, match="--realtime must be 1e-07 to 1000"):
         Pacer(Time(), [], factor)

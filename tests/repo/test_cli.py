@@ -80,7 +80,7 @@ def tailrace(*arguments: str, **environment: str) -> subprocess.CompletedProcess
         (["serve", "--port0", "carrier:pigeon"], "is nothing a port can be connected to"),
         (["serve", "--port0", "udp:localhost"], "is no HOST:PORT"),
         (["serve", "--port0", "udp:127.0.0.1:9", "--address", "me"], "--address must be an IPv4"),
-        (["serve", "--port0", "udp:127.0.0.1:9", "--realtime", "0"], "--realtime must be above 0"),
+        (["serve", "--port0", "udp:127.0.0.1:9", "--realtime", "0"], "must be 1e-07 to 1000"),
         (["serve", "--port0", "udp:127.0.0.1:9", "--seconds", "-1"], "--seconds must be above 0"),
         (["verilog", "-o", "/proc/none"], "/proc/none"),
         (["verilog", "--width", "512x"], "--width"),

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-__all__ = ["INTERRUPTED", "LOG", "launch"]
+__all__ = ["HELD", "INTERRUPTED", "LOG", "hold_signals", "launch"]
 
+#: Signals that end a simulation; a process of one starts with them blocked.
+HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Exit status of a process that an interrupt has ended, as shells have it.
 INTERRUPTED = 130
 #: With this in its environment, the process logs there instead of to standard output.
@@ -44,7 +46,7 @@ def launch(
         child = subprocess.Popen(
             command, cwd=directory, env={**os.environ, **environment},
             stdin=subprocess.DEVNULL if output else None, stdout=output,
-            stderr=subprocess.STDOUT if output else None,
+            stderr=subprocess.STDOUT if output else None, preexec_fn=hold_signals,
         )  # fmt: skip
         stack.enter_context(_ended(child))
         if output is None:
@@ -54,6 +56,15 @@ def launch(
         raise KeyboardInterrupt
     if status:
         raise RuntimeError(f"exit status {status}")
+
+
+def hold_signals() -> None:
+    """In the child before it starts: a Ctrl-C waits until the child can answer it.
+
+    What comes while Python starts and cocotb is imported would end it with a crash or with nothing.
+    :func:`tailrace_sim.fast.process.main` lets the signals in.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
 
 
 @contextlib.contextmanager

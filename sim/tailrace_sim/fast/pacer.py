@@ -11,6 +11,10 @@ from tailrace_sim.fast.network.peer import Peer
 __all__ = ["Pacer", "check_realtime"]
 
 _CYCLE = 4000  # ps
+#: Least factor: a cycle takes 40 ms.
+_SLOWEST = 1e-7
+#: Seconds of one sleep at most: an interrupt is seen behind it.
+_LONGEST_NAP = 0.1
 _PS = 1_000_000_000_000
 #: Seconds of one sleep: so far simulated time may be behind, if no frame wakes us.
 _NAP = 0.02
@@ -28,10 +32,10 @@ def check_realtime(factor: float) -> float:
     Raises
     ------
     UserError
-        It is not above 0, or above 1000.
+        It is below 1e-7 (a clock cycle takes 40 ms then), or above 1000.
     """
-    if not 0 < factor <= 1000:
-        raise UserError(f"--realtime must be above 0 and at most 1000, not {factor:g}")
+    if not _SLOWEST <= factor <= 1000:
+        raise UserError(f"--realtime must be {_SLOWEST:g} to 1000, not {factor:g}")
     return factor
 
 
@@ -99,11 +103,11 @@ class Pacer:
             self._start += late
             self.behind += late
             left = int(rate * _DEBT)
-        while left < _CYCLE:
+        while left < _CYCLE and not self._kernel.interrupted:
             # Up to date: sleep, until a nap's worth of time is due or a frame wants to get in.
-            self._sleep((max(_NAP * rate, _CYCLE) - left) / rate)
+            self._sleep(min((max(_NAP * rate, _CYCLE) - left) / rate, _LONGEST_NAP))
             left = self._due(rate) - now
-        self._kernel.longest = min(left, LONGEST)
+        self._kernel.longest = max(min(left, LONGEST), 1)
 
     # As fast as useful
 

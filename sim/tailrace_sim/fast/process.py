@@ -16,7 +16,7 @@ from types import FrameType
 
 from tailrace_sim.fast import gpi
 from tailrace_sim.fast.kernel import Kernel
-from tailrace_sim.fast.launch import INTERRUPTED, LOG
+from tailrace_sim.fast.launch import HELD, INTERRUPTED, LOG
 from tailrace_sim.look import Look
 
 __all__ = ["PROFILE", "main", "running"]
@@ -48,8 +48,9 @@ def _obey_signals(kernel: Kernel) -> None:
             raise KeyboardInterrupt
         kernel.interrupted = True
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in HELD:
         signal.signal(number, interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
