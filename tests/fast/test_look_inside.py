@@ -49,6 +49,11 @@ def wait_for(condition) -> None:
         time.sleep(0.05)
 
 
+def _hear() -> None:
+    """In a child: a shell that has put us into the background has made us deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def endless(tmp_path):
     """Starts a process that runs an endless simulation: it, the simulation's pid, its folder."""
@@ -69,7 +74,7 @@ def endless(tmp_path):
         )
         process = subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, start_new_session=True,
+            text=True, start_new_session=True, preexec_fn=_hear,
         )  # fmt: skip
         started.append(process)
         wait_for((directory / "running").exists)
@@ -227,7 +232,7 @@ def test_ctrl_c_in_a_demo(tmp_path):
         [sys.executable, "-m", "tailrace.cli.main", "demo", "--frames", "5000", "--size", "64",
          "--config", str(config), "-o", str(tmp_path)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"}, cwd=HERE.parents[1],
+        env={**os.environ, "PYTHONUNBUFFERED": "1"}, cwd=HERE.parents[1], preexec_fn=_hear,
     )  # fmt: skip
     try:
         while " log " not in (line := demo.stdout.readline()):
