@@ -51,7 +51,15 @@ def synth(monkeypatch, capsys, tmp_path):
         (["--verilog", SMALL, "--top", "no_ports"], "no ports"),
         (["--verilog", SMALL, "--top", "wire_only"], "maps to 0 cells"),
         (["--verilog", str(DATA / "broken.v"), "--top", "broken"], "syntax error"),
+        (["--verilog", SMALL, "--top", "wire_only"], "yosys.log"),
         (["--verilog", "none.v", "--top", "x"], "none.v does not exist"),
+        (["--verilog", str(DATA), "--top", "x"], "is a folder, not a file"),
+        (["--verilog", SMALL, "--top", ""], '"" is not a name in Verilog'),
+        (["--verilog", SMALL, "--top", "adder", "--param", "=5"], '"" is not a name in Verilog'),
+        (["--verilog", SMALL, "--top", "adder", "--against", ""], "no block ;"),
+        (["skid_stage", "--verilog", SMALL, "--top", "adder"], "--against skid_stage puts it"),
+        (["skid_stage", "--json", "out/same", "--report", "out/../out/same"], "are the same file"),
+        (["skid_stage", "--define", "A"], "go with --verilog"),
         (["--top", "adder"], "go with --verilog"),
         (["skid_stage", "--flatten", "--record"], "--record goes with"),
         (["--width", "77"], "width must be one of"),
@@ -125,3 +133,16 @@ def test_memories_without_a_ram_are_said(synth):
     result = synth("--verilog", SMALL, "--top", "two_writers")
     assert result.returncode == 0, result.stderr
     assert "1 memories without a RAM: slots (16 x 8: registers)" in result.stdout
+
+
+def test_a_block_that_is_named_twice_is_listed_once(synth, tmp_path):
+    result = synth("event_arbiter", "event_arbiter")
+    assert result.returncode == 0, result.stderr
+    assert len(json.loads((tmp_path / "a.json").read_text())) == 1
+
+
+def test_third_party_figures_have_no_width_and_a_title_of_one_line(synth, tmp_path):
+    result = synth("--verilog", SMALL, "--top", "adder")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0].strip() == "AMD UltraScale+"
+    assert "Area of Tailrace" not in (tmp_path / "a.html").read_text()

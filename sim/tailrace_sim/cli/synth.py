@@ -29,9 +29,9 @@ from tailrace_sim.synth.blocks import BLOCKS, names, open_block
 from tailrace_sim.synth.flow import Figures, Subject, measure, paths_over
 from tailrace_sim.synth.flow import Progress as Report
 from tailrace_sim.synth.front import flat
-from tailrace_sim.synth.mapping import FAMILIES
+from tailrace_sim.synth.mapping import FAMILIES, Family
 from tailrace_sim.synth.pnr import place_all
-from tailrace_sim.synth.third_party import read_third_party
+from tailrace_sim.synth.third_party import ThirdParty, read_third_party
 from tailrace_sim.synth.yosys import SynthError
 
 __all__ = ["synth"]
@@ -75,15 +75,24 @@ def _ours(blocks: list[str], config: Config, flatten: bool, report: Report) -> l
     return subjects
 
 
-def _theirs(files: list[Path], top: str | None, params: list[str], flatten: bool) -> Subject:
+def _third_party(
+    files: list[Path], top: str | None, params: list[str], folders: list[Path], defines: list[str]
+) -> ThirdParty:
     if top is None:
         raise UserError("--verilog needs --top, the module to measure")
+    for path in files:
+        if str(path) in BLOCKS and not path.exists():
+            raise UserError(f"{path} is a block of ours: --against {path} puts it beside --verilog")
     wrong = [entry for entry in params if "=" not in entry]
     if wrong:
         raise UserError(f"--param must be NAME=VALUE, not {wrong[0]}")
     parameters = dict(entry.split("=", 1) for entry in params)
-    design, module = read_third_party(files, top, parameters)
-    return Subject(top, flat(design, module) if flatten else design, module)
+    return ThirdParty(files, top, parameters, folders, defines)
+
+
+def _theirs(what: ThirdParty, family: Family, flatten: bool) -> Subject:
+    design, module = read_third_party(what, family)
+    return Subject(what.top, flat(design, module) if flatten else design, module)
 
 
 def _write(
@@ -121,6 +130,13 @@ def synth(
     param: Annotated[
         list[str] | None, typer.Option("--param", metavar="K=V", help="A parameter of it.")
     ] = None,
+    include: Annotated[
+        list[Path] | None,
+        typer.Option("--include", metavar="DIR", help="A folder of files that it includes."),
+    ] = None,
+    define: Annotated[
+        list[str] | None, typer.Option("--define", metavar="NAME[=VALUE]", help="A macro for it.")
+    ] = None,
     paths: Annotated[
         bool, typer.Option("--paths", help="Every part that a path of over 12 levels leads into.")
     ] = False,
@@ -141,12 +157,15 @@ def synth(
     console = make_console()
     settings = load_config(config, width)
     foreign = verilog is not None
-    ours = ([against] if against else []) if foreign else blocks or list(BLOCKS)
+    beside = [] if against is None else [against]
+    ours = beside if foreign else list(dict.fromkeys(blocks or BLOCKS))
     _check(ours, family, pnr)
-    if not foreign and (top or param or against):
-        raise UserError("--top, --param and --against go with --verilog")
+    if not foreign and any(option is not None for option in (top, param, against, include, define)):
+        raise UserError("--top, --param, --include, --define and --against go with --verilog")
     if keep and (foreign or flatten or config):
         raise UserError("--record goes with blocks of the default configuration only")
+    if json_file.resolve() == html_file.resolve():
+        raise UserError(f"--json and --report are the same file, {json_file}")
     for path in (json_file, html_file):
         check_writable(path)
     try:
@@ -154,7 +173,8 @@ def synth(
             subjects = []
             if verilog is not None:
                 files = [*verilog, *(Path(name) for name in blocks or [])]
-                subjects.append(_theirs(files, top, param or [], flatten))
+                what = _third_party(files, top, param or [], include or [], define or [])
+                subjects.append(_theirs(what, FAMILIES[family], flatten))
             subjects += _ours(ours, settings, flatten, report)
             figures = measure(subjects, FAMILIES[family], settings.width, report)
             if foreign:
@@ -163,7 +183,7 @@ def synth(
                 figures = place_all(figures, subjects, minutes, report)
     except (SynthError, BuildError, VerilogError) as error:
         raise UserError(str(error)) from error
-    title = f"{FAMILIES[family].title}, width {settings.width}"
+    title = FAMILIES[family].title + (f", width {settings.width}" if ours else "")
     table.show(console, figures, title)
     if foreign and against:
         table.compare(console, figures[0], figures[1])

@@ -106,7 +106,7 @@ BLOCKS = {block.name: block for block in _ALL}
 @functools.cache
 def _device(config: Config) -> Design:
     """Read once, however many blocks are taken out of it."""
-    return read_verilog([device_verilog(config)], NAME)
+    return read_verilog(device_verilog(config), NAME)
 
 
 def names() -> str:
@@ -128,6 +128,6 @@ def open_block(block: Block, config: Config, *, flatten: bool) -> tuple[Design, 
     else:
         make, width = block.make, config.width
         name = f"{block.name}_{width}"
-        design = read_verilog([emit(lambda: make(width), name, "synth")], name)
+        design = read_verilog(emit(lambda: make(width), name, "synth"), name)
         module = f"\\{name}"
     return (flat(design, module) if flatten else design), module

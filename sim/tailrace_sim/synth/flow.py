@@ -173,7 +173,9 @@ def _analyse(
     counts = _counts(whole)
     taken = area(counts)
     if not taken.cells:
-        raise SynthError(f"{subject.name} maps to 0 cells: nothing that reaches an output")
+        log = subject.design.path.parent / "yosys.log"
+        raise SynthError(f"{subject.name} maps to 0 cells: its outputs, if it has any, are "
+                         f"constants or inputs; see {log}")  # fmt: skip
     inner, outer = longest_path(whole, ports=False), longest_path(whole, ports=True)
     lost = {module.name: mapped[module.key].lost for module in subject.modules()}
     return Figures(

@@ -31,11 +31,15 @@ def _cells(figures: Figures) -> list[str]:
 
 def show(console: Console, figures: Sequence[Figures], title: str) -> None:
     """The table, and under it what a reader should not miss."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    # A title of the table's own would be broken to the table's width.
+    console.print(title, style="italic", highlight=False, markup=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     heads = ["block", *_HEADS, "depth", "ports", "Fmax MHz"]
     rows = [_cells(entry) for entry in figures]
     # What no block has needs no column: the table has to fit a terminal.
     kept = [k for k in range(len(heads)) if any(row[k] not in ("", "0") for row in rows)]
+    if kept == [0]:
+        kept = [0, 1]  # latches only, or cells of unknown types: a row has to say something
     for k in kept:
         table.add_column(heads[k], justify="right" if k else "left", no_wrap=k == 0)
     for row in rows:
@@ -98,7 +102,9 @@ def write_html(path: File, figures: Sequence[Figures], title: str) -> None:
     OSError
         The file can't be written.
     """
-    report = Report("Area of Tailrace", f"{title}; ./tailrace synth --help says how it was made")
+    theirs = all(entry.width == 0 for entry in figures)
+    report = Report("Area" if theirs else "Area of Tailrace",
+                    f"{title}; ./tailrace synth --help says how it was made")  # fmt: skip
     whole = next((entry for entry in figures if entry.name == "top"), None)
     if whole is not None:
         report.figure("The device by part", treemap_figure(whole.parts),
