@@ -16,7 +16,7 @@ from tailrace_sim.fast.interface import load
 
 __all__ = ["EDGE_FALLING", "EDGE_RISING", "LONGEST", "Callback", "Kernel", "Pin"]
 
-EDGE_RISING, EDGE_FALLING, _EDGE_ANY = 1, 2, 3
+EDGE_RISING, EDGE_FALLING = 1, 2
 #: Longest stride in ps: what a Ctrl-C may have to wait for.
 LONGEST = 40_000_000
 
@@ -182,7 +182,7 @@ class Kernel:
     def written(self, pin: Pin, value: int) -> None:
         """Python has set an input: who waits for its edge is called in this time step."""
         if pin in self._last:
-            self._compare(pin, value, self._soon.append)
+            self._compare(pin, value)
 
     # The loop
 
@@ -304,32 +304,29 @@ class Kernel:
 
     def _changes(self) -> None:
         for pin in list(self._last):
-            self._compare(pin, pin.read(), self._soon.append)
+            self._compare(pin, pin.read())
 
-    def _compare(self, pin: Pin, value: int, call: Callable[[Callback], None]) -> None:
+    def _compare(self, pin: Pin, value: int) -> None:
         last, self._last[pin] = self._last[pin], value
         if value == last:
             return
         edge = EDGE_RISING if value & 1 else EDGE_FALLING
-        self._edges[pin] = self._fire(self._edges[pin], edge, call)
+        self._fire(pin, edge)
 
     def _rising(self, now: int) -> None:
         for pin, (first, period) in list(self._clocks.items()):
-            waiting = self._edges.get(pin)
-            if waiting and now >= first and (now - first) % period == 0:
-                self._edges[pin] = self._fire(waiting, EDGE_RISING, self._soon.append)
+            if self._edges.get(pin) and now >= first and (now - first) % period == 0:
+                self._fire(pin, EDGE_RISING)
 
-    @staticmethod
-    def _fire(
-        waiting: list[tuple[int, Callback]], edge: int, call: Callable[[Callback], None]
-    ) -> list[tuple[int, Callback]]:
+    def _fire(self, pin: Pin, edge: int) -> None:
+        """Who waits for this edge of the pin is called; the others go on waiting."""
         rest = []
-        for wanted, callback in waiting:
+        for wanted, callback in self._edges[pin]:
             if wanted & edge:
-                call(callback)
+                self._soon.append(callback)
             else:
                 rest.append((wanted, callback))
-        return rest
+        self._edges[pin] = rest
 
     def close(self) -> None:
         """Free the world; waves are complete behind it."""
