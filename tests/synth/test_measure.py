@@ -8,7 +8,7 @@ from tailrace_sim.synth.cells import area
 from tailrace_sim.synth.flow import Figures, Subject, measure, paths_over
 from tailrace_sim.synth.front import flat
 from tailrace_sim.synth.mapping import FAMILIES
-from tailrace_sim.synth.third_party import read_third_party
+from tailrace_sim.synth.third_party import ThirdParty, read_third_party
 from tailrace_sim.synth.yosys import SynthError
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "verilog"
@@ -16,8 +16,14 @@ SMALL = DATA / "small.v"
 DESIGNS = ["adder", "parity", "two_writers", "one_writer", "chain"]
 
 
+def read(path: Path, top: str, parameters: dict[str, str] | None = None) -> Subject:
+    what = ThirdParty([path], top, parameters or {})
+    # No primitives of a family in these files: what is read is the same for each.
+    return Subject(top, *read_third_party(what, FAMILIES["xcup"]))
+
+
 def subject(name: str, **parameters: str) -> Subject:
-    return Subject(name, *read_third_party([SMALL], name, parameters))
+    return read(SMALL, name, parameters)
 
 
 def quiet(what: str, done: int, of: int) -> None:
@@ -100,8 +106,7 @@ def test_parameters_reach_the_top():
 
 
 def test_what_yosys_cannot_read_goes_through_slang():
-    typed = Subject("typed", *read_third_party([DATA / "typed.sv"], "typed", {}))
-    (found,) = measure([typed], FAMILIES["xcup"], 0, quiet)
+    (found,) = measure([read(DATA / "typed.sv", "typed")], FAMILIES["xcup"], 0, quiet)
     assert found.area.ff == 8
 
 
@@ -123,13 +128,13 @@ def test_nothing_is_an_error():
 )
 def test_what_cannot_be_read_is_said_in_one_line(file, top, words):
     with pytest.raises(SynthError, match=words) as caught:
-        read_third_party([DATA / file], top, {})
+        read(DATA / file, top)
     assert "\n" not in str(caught.value)
 
 
 def test_an_error_names_its_log():
     with pytest.raises(SynthError) as caught:
-        read_third_party([DATA / "broken.v"], "broken", {})
+        read(DATA / "broken.v", "broken")
     log = Path(str(caught.value).rsplit("see ", 1)[1])
     assert "syntax error" in log.read_text()
 
