@@ -86,7 +86,7 @@ class Kernel:
     was_interrupted : that has happened
     raise_interrupt : Python waits for the user: an interrupt is an exception as usual
     at_close : called before the world is freed, last first
-    between : called between strides; may wait for wall-clock time
+    between : called between strides; may wait for wall-clock time, and wake tasks
     longest : the next stride at most, in ps; ``between`` may change it
     strides : so far
 
@@ -238,6 +238,9 @@ class Kernel:
             hook()
         if self.between is not None:
             self.between()
+            self._settle()
+            if not self._running:
+                return
         self._watch()
         while self._timers and not self._timers[0][2].active:
             heapq.heappop(self._timers)

@@ -3,12 +3,13 @@
 import select
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from tailrace.cli.errors import UserError
 from tailrace_sim.fast.kernel import LONGEST, Kernel
 from tailrace_sim.fast.network.peer import Peer
 
-__all__ = ["Pacer", "check_realtime"]
+__all__ = ["Pacer", "Source", "check_realtime"]
 
 _CYCLE = 4000  # ps
 #: Least factor: a cycle takes 40 ms.
@@ -24,6 +25,24 @@ _DEBT = 0.1
 #: moved at the ports before.
 _IDLE_NAP = 0.1
 _QUIET = 1_000_000_000
+#: With a source: how long (ps) nothing must have moved before time stands still.
+_DEVICE_QUIET = 4096 * _CYCLE
+
+
+class Source(Protocol):
+    """Somebody outside, apart from the ports, who may ask something of the device."""
+
+    def fileno(self) -> int:
+        """What ``select`` can wait on for that."""
+
+    def pump(self) -> int:
+        """Take what there is, without waiting; how much that was."""
+
+    def is_busy(self) -> bool:
+        """Something is still to happen."""
+
+    def activity(self) -> int:
+        """A number that changes with what the device does."""
 
 
 def check_realtime(factor: float) -> float:
@@ -45,7 +64,9 @@ class Pacer:
     With ``realtime`` simulated time is never ahead of ``realtime`` times the wall-clock time since
     the start. A simulation that is too slow for that runs as fast as it can and forgets what it is
     behind by, so that it does not race later. Without, it runs as fast as it can while frames move;
-    after a simulated millisecond without any it simulates about 10 strides a second.
+    after a simulated millisecond without any it simulates about 10 strides a second. With a source,
+    simulated time stands still while neither that nor a port wants anything and the device has done
+    nothing for 4096 cycles.
 
     Attributes
     ----------
@@ -58,6 +79,7 @@ class Pacer:
     peers : to be looked at during sleeps, if they are attached to a port
     realtime : simulated seconds a wall-clock second; None: as fast as it goes
     clock : seconds of wall-clock time
+    source : to be asked between strides
     """
 
     def __init__(
@@ -67,9 +89,11 @@ class Pacer:
         realtime: float | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        source: Source | None = None,
     ):
         self._kernel = kernel
         self._peers = peers
+        self._source = source
         self._rate = None if realtime is None else check_realtime(realtime) * _PS
         self._clock = clock
         self._start = clock() - (0 if self._rate is None else kernel.now() / self._rate)
@@ -84,10 +108,29 @@ class Pacer:
         self._kernel.longest = LONGEST
 
     def _between(self) -> None:
-        if self._rate is None:
-            self._rest()
-        else:
+        if self._source is not None:
+            self._source.pump()
+            self._stand_still(self._source)
+        if self._rate is not None:
             self._keep_pace(self._rate)
+        elif self._source is None:
+            self._rest()
+
+    # While something is asked
+
+    def _stand_still(self, source: Source) -> None:
+        """Sleep as long as nobody wants anything."""
+        now = self._kernel.now()
+        moved = source.activity() + sum(self._activity(peer) for peer in self._peers)
+        waiting = any(self._waiting(peer) for peer in self._peers)
+        if moved != self._moved or waiting or source.is_busy():
+            self._moved, self._quiet_since = moved, now
+        elif now - self._quiet_since > _DEVICE_QUIET:
+            while not self._kernel.interrupted and not self._sleep(_LONGEST_NAP):
+                pass
+            self._quiet_since = now
+            if self._rate is not None:
+                self._start = self._clock() - now / self._rate
 
     # As fast as asked
 
@@ -140,8 +183,13 @@ class Pacer:
             if peer.has_room and (number := peer.fileno()) is not None
         }
         before = self._clock()
-        ready, _, _ = select.select(list(by_number), [], [], seconds)
-        moved = sum([by_number[number].pump() for number in ready])
+        numbers = list(by_number)
+        if self._source is not None:
+            numbers.append(self._source.fileno())
+        ready, _, _ = select.select(numbers, [], [], seconds)
+        moved = sum([by_number[number].pump() for number in ready if number in by_number])
+        if self._source is not None:
+            moved += self._source.pump()
         if ready and not moved:
             # Something that is always ready, as an interface that is down.
             time.sleep(max(0, before + seconds - self._clock()))

@@ -1,6 +1,6 @@
 """The host at the other end of the PCIe link on the fast backend."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cocotb.triggers import Event, First, Timer
@@ -99,9 +99,10 @@ class FastPcieHost(PcieHost):
         self._ranges: list[tuple[int, int]] = []
         self._waiting: dict[int, tuple[list[Tlp], Event]] = {}
         self._tags = list(range(_TAGS))
+        self._fired: dict[int, Callable[[int, int], None]] = {}
         self.device.on_completion = self._completed
         handlers = {
-            kernel.lib.TR_INTERRUPT: lambda event: self._interrupt(event.a),
+            kernel.lib.TR_INTERRUPT: self._interrupted,
             kernel.lib.TR_TAKEN: self._taken,
             kernel.lib.TR_REFUSED: self._refused,
             kernel.lib.TR_DMA: self._dma,
@@ -118,6 +119,45 @@ class FastPcieHost(PcieHost):
         self.traffic = _Traffic(self.device.link)
 
     @property
+    def kernel(self) -> Kernel:
+        """The simulation that the device belongs to."""
+        return self._kernel
+
+    # Functions with memory of their own
+
+    def give_space(
+        self, function: int, interrupt_base: int, fired: Callable[[int, int], None]
+    ) -> Any:
+        """From now on a function reaches no memory of this host, but what ``tr_map`` gives to it.
+
+        Parameters
+        ----------
+        interrupt_base : bus address of 4 KiB to which writes are its interrupts
+        fired : called with address and data of each
+
+        Returns
+        -------
+        ``tr_space`` of the core: settings and counters
+        """
+        kernel = self._kernel
+        space = kernel.lib.tr_space_of(kernel.world, self.device.index, function)
+        space.own, space.interrupt_base = 1, interrupt_base
+        self._fired[function] = fired
+        return space
+
+    def end_space(self, function: int) -> None:
+        """Drop what waits for a function's memory."""
+        kernel = self._kernel
+        kernel.lib.tr_space_end(kernel.world, self.device.index, function)
+
+    @property
+    def is_waiting(self) -> bool:
+        """A request of this host is under way."""
+        kernel = self._kernel
+        pending = kernel.lib.tr_pcie_pending(kernel.world, self.device.index)
+        return bool(self._waiting) or bool(pending)
+
+    @property
     def on_dma(self) -> Any:
         return self._on_dma
 
@@ -128,6 +168,13 @@ class FastPcieHost(PcieHost):
             self.device.link.export_dma = function is not None
 
     # Events of the core
+
+    def _interrupted(self, event: Any) -> None:
+        fired = self._fired.get(event.c)
+        if fired is None:
+            self._interrupt(event.a)
+        else:
+            fired(int(event.b), int(event.a))
 
     def _dma(self, event: Any) -> None:
         if self._on_dma is not None:

@@ -20,6 +20,7 @@ enum {
     TR_TIME = 0,   // `until` is reached
     TR_EDGE = 1,   // a watched clock is about to rise, see tr_watch
     TR_EVENT = 2,  // there is an event that Python should see now
+    TR_WAKE = 3,   // what tr_wake waits for
 };
 
 tr_world *tr_new(uint32_t devices, uint64_t seed);
@@ -50,6 +51,9 @@ void tr_watch(tr_world *world, uint32_t device, uint64_t pins);
 // Edges that are due at `until` itself belong to the next stride.
 int32_t tr_run(tr_world *world, uint64_t until);
 
+// Strides also end soon after this file descriptor has become readable. -1: none.
+void tr_wake(tr_world *world, int32_t fd);
+
 // ---- events ----------------------------------------------------------------------------------
 
 enum {
@@ -69,6 +73,9 @@ enum {
     TR_PATTERN = 9,       // a pattern runs out (tr_port_pattern). a: port, b: which
     TR_BROKEN = 10,       // the design broke the rules of the interface. payload: text
     TR_LOCAL = 11,        // the block gave a read up. a: tag, b: error code of its RC descriptor
+    TR_CLIENT_READ = 12,  // bytes of a client's memory are wanted. a: number for tr_answer,
+                          // b: address, c: function, d: bytes
+    TR_CLIENT_WRITE = 13, // bytes for a client's memory: payload. a, b, c, d as above
 };
 
 typedef struct {
@@ -117,6 +124,50 @@ tr_pcie *tr_pcie_of(tr_world *world, uint32_t device);
 // interrupts.
 void tr_memory(tr_world *world, uint32_t device, uint8_t *data, uint64_t base, uint64_t size,
                const uint8_t *mapped);
+
+// A function with memory of its own, that of a client. It does not reach tr_memory.
+typedef struct {
+    // Settings.
+    uint32_t own;             // 1: it has
+    uint32_t reserved;
+    uint64_t interrupt_base;  // bus address of the 4 KiB to which writes are its interrupts
+    uint64_t message_limit;   // bytes of a TR_CLIENT_READ or TR_CLIENT_WRITE at most
+    // Counters; those of DMA do not have what was refused.
+    uint64_t read_bytes, read_tlps, write_bytes, write_tlps, interrupts;
+    uint64_t refused[16];     // TLPs by reason, those of writes from 8 on
+    uint64_t refused_at[16];  // address of the last one
+    uint64_t waiting;         // reads that wait for the client, read only
+    uint64_t held;            // requests behind writes that wait for the client, read only
+} tr_space;
+
+// Why a request was refused.
+enum {
+    TR_ALLOWED = 0,
+    TR_NOT_MAPPED = 1,
+    TR_NO_ACCESS = 2,     // the map is read-only, or write-only
+    TR_NO_MASTER = 3,     // Bus Master is off
+    TR_NO_MESSAGE = 4,    // a write to interrupt_base that is no whole dword
+    TR_GONE = 5,          // the client's file has become shorter than the map
+    TR_CLIENT_ERROR = 6,  // the client answered with an error
+};
+
+tr_space *tr_space_of(tr_world *world, uint32_t device, uint32_t function);
+
+enum { TR_MAP_READ = 1, TR_MAP_WRITE = 2 };
+
+// Map `size` bytes at bus address `base`: those of a file from `offset` on, or with `fd` = -1 bytes
+// that the client is asked for. The file descriptor stays the caller's. Returns 0 or an errno.
+int32_t tr_map(tr_world *world, uint32_t device, uint32_t function, int32_t fd, uint64_t offset,
+               uint64_t base, uint64_t size, uint32_t access);
+// Unmap exactly that. Behind it the core does not touch those bytes. Returns 0 or an errno.
+int32_t tr_unmap(tr_world *world, uint32_t device, uint32_t function, uint64_t base,
+                 uint64_t size);
+void tr_unmap_all(tr_world *world, uint32_t device, uint32_t function);
+// Drop every request that waits for the client.
+void tr_space_end(tr_world *world, uint32_t device, uint32_t function);
+// The client's answer to TR_CLIENT_READ, with its bytes, or to TR_CLIENT_WRITE.
+void tr_answer(tr_world *world, uint32_t device, uint32_t function, uint64_t number,
+               const uint8_t *data, uint64_t length, uint32_t good);
 
 // Reads that touch [low, high) become TR_TAKEN events. Number of ranges; 0 clears all.
 void tr_pcie_fault(tr_world *world, uint32_t device, const uint64_t *low, const uint64_t *high,

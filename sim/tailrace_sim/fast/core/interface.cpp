@@ -10,6 +10,10 @@ struct tr_world : tailrace::World {
 using tailrace::Device;
 using tailrace::MacPort;
 
+static tailrace::Space &space_of(tr_world *world, uint32_t device, uint32_t function) {
+    return *world->device(device)->pcie->requester.spaces[function];
+}
+
 extern "C" {
 
 tr_world *tr_new(uint32_t devices, uint64_t seed) {
@@ -53,6 +57,10 @@ int32_t tr_run(tr_world *world, uint64_t until) {
     return world->run(until);
 }
 
+void tr_wake(tr_world *world, int32_t fd) {
+    world->wake = fd;
+}
+
 uint32_t tr_events(tr_world *world, const tr_event **events) {
     return world->fetch(events);
 }
@@ -64,6 +72,33 @@ tr_pcie *tr_pcie_of(tr_world *world, uint32_t device) {
 void tr_memory(tr_world *world, uint32_t device, uint8_t *data, uint64_t base, uint64_t size,
                const uint8_t *mapped) {
     world->device(device)->pcie->requester.memory.attach(data, base, size, mapped);
+}
+
+tr_space *tr_space_of(tr_world *world, uint32_t device, uint32_t function) {
+    return &space_of(world, device, function).settings;
+}
+
+int32_t tr_map(tr_world *world, uint32_t device, uint32_t function, int32_t fd, uint64_t offset,
+               uint64_t base, uint64_t size, uint32_t access) {
+    return space_of(world, device, function).map(fd, offset, base, size, access);
+}
+
+int32_t tr_unmap(tr_world *world, uint32_t device, uint32_t function, uint64_t base,
+                 uint64_t size) {
+    return space_of(world, device, function).unmap(base, size);
+}
+
+void tr_unmap_all(tr_world *world, uint32_t device, uint32_t function) {
+    space_of(world, device, function).unmap_all();
+}
+
+void tr_space_end(tr_world *world, uint32_t device, uint32_t function) {
+    space_of(world, device, function).end();
+}
+
+void tr_answer(tr_world *world, uint32_t device, uint32_t function, uint64_t number,
+               const uint8_t *data, uint64_t length, uint32_t good) {
+    space_of(world, device, function).answer(number, data, length, good != 0);
 }
 
 void tr_pcie_fault(tr_world *world, uint32_t device, const uint64_t *low, const uint64_t *high,

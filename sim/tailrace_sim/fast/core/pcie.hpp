@@ -33,7 +33,7 @@ public:
     // Behind the edge.
     void drive() {
         requester.drive();
-        rq_.drive(settings.stall_rq);
+        rq_.drive(requester.full() ? 256 : settings.stall_rq);
         rc_.drive(settings.stall_rc);
         cq.drive();
         cc_.drive();

@@ -16,13 +16,31 @@ Requester::Requester(Pins &pins, tr_pcie &settings, Reporter &reporter, uint64_t
       number_{pins.find("pcie__pcie_rq_seq_num0"), pins.find("pcie__pcie_rq_seq_num1")},
       number_valid_{pins.find("pcie__pcie_rq_seq_num_vld0"),
                     pins.find("pcie__pcie_rq_seq_num_vld1")},
-      settings_(settings), reporter_(reporter), completer_(settings, seed, device) {}
+      settings_(settings), reporter_(reporter), completer_(settings, seed, device) {
+    for (uint32_t function = 0; function < spaces.size(); ++function) {
+        spaces[function] = std::make_unique<Space>(completer_, reporter_, function);
+    }
+}
+
+// The memory that its function has of its own; null if that is the host's.
+Space *Requester::own(const Request &request) const {
+    Space *space = spaces[request.function()].get();
+    return space->settings.own != 0 ? space : nullptr;
+}
+
+bool Requester::full() const {
+    return std::any_of(spaces.begin(), spaces.end(),
+                       [](const auto &space) { return space->full(); });
+}
 
 bool Requester::masters_bus(uint32_t function) const {
     return function < 4 && bits_of(status_.bytes(), 4 * function + 2, 1) != 0;
 }
 
 bool Requester::is_message(const Request &request) const {
+    if (const Space *space = own(request)) {
+        return space->is_interrupt(request.address());
+    }
     return message_base <= request.address() && request.address() < message_end;
 }
 
@@ -90,10 +108,18 @@ void Requester::take(const Request &request, uint64_t cycle) {
                                    : (request.requester() & 0xFF) | settings_.bus_number << 8;
     if (request.type() == memory_read) {
         read(request, requester);
-    } else if (masters_bus(request.function())) {
+        return;
+    }
+    const bool master = masters_bus(request.function());
+    Space *space = own(request);
+    if (master && space != nullptr) {
+        space->take(request, requester);
+    } else if (master) {
         write(request);
-        numbers_.push_back(static_cast<uint8_t>(request.seq_num));
-    } else if (settings_.report_dropped != 0) {
+    } else if (space != nullptr) {
+        space->refuse_master(request);
+    }
+    if (master || settings_.report_dropped != 0) {
         numbers_.push_back(static_cast<uint8_t>(request.seq_num));
     }
 }
@@ -115,7 +141,11 @@ void Requester::read(const Request &request, uint32_t requester) {
     }
     // A function level reset takes Bus Master and Extended Tag away at once, while requests are
     // still on their way through the design.
+    Space *space = own(request);
     if (!masters_bus(request.function())) {
+        if (space != nullptr) {
+            space->refuse_master(request);
+        }
         give_up(request.tag(), bad_status);
         return;
     }
@@ -125,7 +155,9 @@ void Requester::read(const Request &request, uint32_t requester) {
         reporter_.broken(text);
     }
     const uint32_t size = 4 * request.length();
-    if (!memory.allows(request.address(), size, request.function())) {
+    if (space != nullptr) {
+        space->take(request, requester);
+    } else if (!memory.allows(request.address(), size, request.function())) {
         export_dma(TR_REFUSED, request);
         completer_.refuse(request, requester, reporter_.now());
     } else {
@@ -277,6 +309,7 @@ void Requester::complete(const uint32_t *dwords, uint32_t count, bool discontinu
 
 void Requester::give_up(uint32_t tag, uint32_t code) {
     const Active &active = active_[tag];
+    spaces[active.requester & 7]->forget(tag);
     CompletionFields fields;
     fields.error = code;
     fields.requester = active.requester;
@@ -339,6 +372,9 @@ void Requester::drive() {
 void Requester::reset() {
     for (uint32_t tag = 0; tag < active_.size(); ++tag) {
         release(tag);
+    }
+    for (const auto &space : spaces) {
+        space->end();
     }
     completer_.reset();
     immediate_.clear();

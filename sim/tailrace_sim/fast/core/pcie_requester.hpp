@@ -6,10 +6,12 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <vector>
 
 #include "events.hpp"
 #include "pcie_memory.hpp"
+#include "pcie_space.hpp"
 #include "pcie_tlp.hpp"
 #include "pins.hpp"
 
@@ -20,6 +22,8 @@ public:
     Requester(Pins &pins, tr_pcie &settings, Reporter &reporter, uint64_t seed, uint32_t device);
 
     HostMemory memory;
+    // Of each function, for those that have memory of their own.
+    std::array<std::unique_ptr<Space>, 8> spaces;
 
     // Address ranges whose reads Python answers.
     struct Range {
@@ -35,6 +39,9 @@ public:
 
     // Give up on every read of a function, 255: all.
     void end(uint32_t function, uint32_t code);
+
+    // No request should be taken now.
+    bool full() const;
 
     // A completion that Python made, descriptor first.
     void complete(const uint32_t *dwords, uint32_t count, bool discontinue);
@@ -66,6 +73,7 @@ private:
     void judge(CompletionFields &fields);
     void look_for_timeouts();
     bool masters_bus(uint32_t function) const;
+    Space *own(const Request &request) const;
 
     Pin status_, number_[2], number_valid_[2];
     tr_pcie &settings_;

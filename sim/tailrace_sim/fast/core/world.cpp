@@ -2,9 +2,13 @@
 
 #include <algorithm>
 
+#include <poll.h>
+
 namespace tailrace {
 
 constexpr uint64_t never = ~uint64_t{0};
+// Edges between two looks at what wakes us: a call of the system is as long as a part of a cycle.
+constexpr uint32_t look = 16;
 
 World::World(uint32_t devices, uint64_t seed) : seed_(seed) {
     for (uint32_t index = 0; index < devices; ++index) {
@@ -32,6 +36,15 @@ void World::edge() {
     at_edge_ = false;
 }
 
+bool World::is_woken() {
+    if (wake < 0 || ++unlooked_ < look) {
+        return false;
+    }
+    unlooked_ = 0;
+    pollfd waited = {wake, POLLIN, 0};
+    return poll(&waited, 1, 0) > 0;
+}
+
 int32_t World::run(uint64_t until) {
     events_.forget();
     while (true) {
@@ -56,6 +69,9 @@ int32_t World::run(uint64_t until) {
         edge();
         if (urgent_ || now_ >= deadline_) {
             return TR_EVENT;
+        }
+        if (is_woken()) {
+            return TR_WAKE;
         }
     }
 }

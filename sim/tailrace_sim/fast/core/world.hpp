@@ -28,13 +28,17 @@ public:
     Link *connect(uint32_t from, uint32_t from_port, uint32_t to, uint32_t to_port);
     void flush();
 
+    int32_t wake = -1;
+
 private:
     void edge();
+    bool is_woken();
 
     uint64_t seed_, now_ = 0;
     Events events_;
     bool urgent_ = false;                // an event ends the stride
     uint64_t deadline_ = ~uint64_t{0};   // so does an event at this time
+    uint32_t unlooked_ = 0;              // edges since the last look at `wake`
     bool at_edge_ = false;               // the last stride ended before an edge that is due
     std::vector<std::unique_ptr<Device>> devices_;
     std::vector<std::unique_ptr<Link>> links_;
