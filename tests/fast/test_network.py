@@ -191,6 +191,7 @@ class Time:
         self.time = 5_000_000
         self.longest = LONGEST
         self.between = None
+        self.interrupted = False
 
     def now(self):
         return self.time

@@ -116,7 +116,7 @@ def synth(
         bool, typer.Option("--pnr", help="Place and route as well (ecp5): clock, three seeds.")
     ] = False,
     minutes: Annotated[
-        int, typer.Option("--minutes", min=1, help="What one run of --pnr may take.")
+        int, typer.Option("--minutes", min=1, help="CPU time that one run of --pnr may take.")
     ] = 15,
     flatten: Annotated[
         bool, typer.Option("--flatten", help="Dissolve a block's parts before it is mapped.")

