@@ -15,9 +15,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import Value
+from amaranth.hdl import ClockDomain, Value
 from amaranth.hdl._ir import Design, Fragment, PortDirection
+from amaranth.hdl._xfrm import DomainCollector
 from amaranth.lib import wiring
+
+from tailrace_hw.uncollected import uncollected
 
 __all__ = ["TOOLS", "VerilogError", "convert", "prepare", "yosys"]
 
@@ -75,12 +78,23 @@ def prepare(component: wiring.Component, name: str) -> Design:
 
     The names in it are those of the Verilog. Amaranth keeps this step to itself up to 0.5, but it
     is the only place where components and names are together.
+
+    Clocks and resets of the domains that the component uses and does not define are its last
+    ports, in the order of the domains' names. Left alone, Amaranth takes them from a set.
     """
-    ports = {}
+    ports = []
     for path, member, value in component.signature.flatten(component):
         direction = PortDirection.Input if member.flow == wiring.In else PortDirection.Output
-        ports["__".join(map(str, path))] = (Value.cast(value), direction)
-    return Fragment.get(component, None).prepare(ports=ports, hierarchy=(name,))
+        ports.append(("__".join(map(str, path)), Value.cast(value), direction))
+    fragment = Fragment.get(component, None)
+    fragment._propagate_domains_up()
+    domains = DomainCollector()
+    domains(fragment)
+    for used in sorted(domains.used_domains - domains.defined_domains - {"comb"}):
+        domain = ClockDomain(used)
+        fragment.add_domains(domain)
+        ports += [(None, signal, PortDirection.Input) for signal in (domain.clk, domain.rst)]
+    return fragment.prepare(ports=ports, hierarchy=(name,))
 
 
 def _without_brackets(text: str) -> str:
@@ -107,8 +121,9 @@ def convert(component: wiring.Component, name: str) -> str:
     """
     with tempfile.TemporaryDirectory() as scratch:
         source, target = Path(scratch, "top.il"), Path(scratch, "top.v")
-        design = prepare(component, name)
-        text, _ = rtlil.convert_fragment(design, name=name, emit_src=False)
+        with uncollected():
+            design = prepare(component, name)
+            text, _ = rtlil.convert_fragment(design, name=name, emit_src=False)
         source.write_text(_without_brackets(text))
         commands = [command.format(source=source, target=target) for command in _PASSES]
         yosys(commands)
