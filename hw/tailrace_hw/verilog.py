@@ -82,7 +82,7 @@ def prepare(component: wiring.Component, name: str) -> Design:
     Clocks and resets of the domains that the component uses and does not define are its last
     ports, in the order of the domains' names. Left alone, Amaranth takes them from a set.
     """
-    ports = []
+    ports: list[tuple[str | None, Value, PortDirection]] = []
     for path, member, value in component.signature.flatten(component):
         direction = PortDirection.Input if member.flow == wiring.In else PortDirection.Output
         ports.append(("__".join(map(str, path)), Value.cast(value), direction))

@@ -28,8 +28,8 @@ DEVICE = "LFE5U-85F, speed grade 8"
 SEEDS = (1, 2, 3)
 _OPTIONS = ("--85k", "--package", "CABGA756", "--speed", "8", "--freq", "250", "--out-of-context",
             "--timing-allow-fail", "--quiet")  # fmt: skip
-#: Program that takes a limit of CPU time in seconds and nextpnr's arguments. CPU time, so that other
-#: work on the machine does not decide what can be routed.
+#: Program that takes a limit of CPU time in seconds and nextpnr's arguments. CPU time, so that
+#: other work on the machine does not decide what can be routed.
 _LIMITED = """
 import resource, sys
 seconds = int(sys.argv.pop(1))
