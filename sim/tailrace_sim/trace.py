@@ -4,14 +4,16 @@
 
       cycle  what                                                     (cycle of the core's clock)
        1042  pcie  device>host  MRd  f1 tag 03  0x00a40000     64 B
+       1150  pcie  host>device  CplD f1 tag 03                 64 B  0a 00 00 00 00 00 00 00...
        1163  pcie  device>host  MWr  f1         0x00a48000    128 B  0a 00 00 00 00 00 00 00...
        1180  pcie  host>device  MWr  f1         BAR0+0x3004     4 B  01 00 00 00
        1200  port 0 in     98 B  Ether / IP / ICMP 10.0.0.1 > 10.0.0.2 echo-request 0 / Raw
 
 A request of the device stands where its last beat left it, a request of the host where the host
-made it; what completes a read of the device is not shown, host memory answers every one that it
-does not refuse. Records of the error collector come with its interrupt, for which the trace sets
-up a vector; that takes a few register accesses.
+made it, what completes a read of the device where its last beat was offered. A frame on a link
+between two ports is shown at both. With more than one device in the simulation, ``dpu N`` is in
+front. Records of the error collector come with its interrupt, for which the trace sets up a
+vector; that takes a few register accesses.
 """
 
 import functools
@@ -74,10 +76,11 @@ class Trace:
         self._output = output
         self._kernel = system.port.kernel
         self._device = system.pcie.device
+        self._who = f"dpu {self._device.index}  " if self._kernel.devices > 1 else ""
         if "pcie" in kinds:
             self._watch_pcie()
         if "frames" in kinds:
-            system.port.watchers.append(self._frame)
+            system.port.watch(self._frame)
 
     @classmethod
     async def start(cls, system: Any, kinds: tuple[str, ...], output: IO[str]) -> "Trace":
@@ -90,16 +93,17 @@ class Trace:
     def line(self, text: str, cycle: int | None = None) -> None:
         """Write one, of now or of a cycle."""
         now = self._kernel.now() // _PERIOD if cycle is None else cycle
-        print(f"{now:10}  {text}", file=self._output, flush=True)
+        print(f"{now:10}  {self._who}{text}", file=self._output, flush=True)
 
     # Frames
 
-    def _frame(self, port: FastPort, direction: str, frame: WireFrame) -> None:
+    def _frame(self, port: FastPort, direction: str, frame: WireFrame, error: bool) -> None:
         try:
             summary = Ether(frame.data).summary()
         except Exception as error:  # whatever scapy makes of garbage, the simulation goes on
             summary = f"scapy: {error}"
-        self.line(f"port {port.index} {direction:3} {len(frame.data):5} B  {summary}")
+        bad = "  bad FCS" if error else ""
+        self.line(f"port {port.index} {direction:3} {len(frame.data):5} B  {summary}{bad}")
 
     # PCIe
 
@@ -107,6 +111,7 @@ class Trace:
         lib, device = self._kernel.lib, self._device
         handlers: dict[int, Callable[[Any], None]] = {
             lib.TR_REQUEST: self._requested,
+            lib.TR_ANSWER: self._answered,
             lib.TR_INTERRUPT: lambda event: self._pcie(
                 "device>host", "MSI", event.c, None, f"0x{event.b:08x}", 4,
                 f"data 0x{event.a:08x}",
@@ -137,6 +142,20 @@ class Trace:
             "device>host", _SHORT.get(tlp.fmt_type, tlp.fmt_type.name), tlp.requester_id.function,
             tag, f"0x{tlp.address + tlp.get_first_be_offset():08x}", tlp.get_be_byte_count(),
             _first(_enabled(tlp)), cycle=int(event.b),
+        )  # fmt: skip
+
+    def _answered(self, event: Any) -> None:
+        answer = self._device.answer(event)
+        notes = [_first(answer.data)] if answer.data else []
+        if answer.error_code:
+            notes.append(f"error code {answer.error_code}")
+        if answer.discontinued:
+            notes.append("discontinued")
+        if not answer.completed:
+            notes.append("more to come")
+        self._pcie(
+            "host>device", "CplD" if answer.data else "Cpl", answer.function, answer.tag, "",
+            len(answer.data), "  ".join(notes),
         )  # fmt: skip
 
     def _from_host(self, tlp: Any) -> None:

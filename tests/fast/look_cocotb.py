@@ -24,6 +24,7 @@ async def endless(dut) -> None:
 async def frames(dut) -> None:
     """A good frame there and back, and a bad one."""
     system = await System.start(dut)
+    system.pcie.completions.settings.split = "rcb"
     net = await system.device.net(0, NetOptions())
     await net.check()
     system.port.send(bytes(range(100)))

@@ -126,6 +126,27 @@ def test_faults_are_accounted_for(cable):
     assert len(set(good)) >= 600 - link.lost - link.corrupted
 
 
+def test_frames_are_told_when_asked_for(cable):
+    """At both ports: what leaves the one, and what enters the other, marked as it is there."""
+    seed = pick_seed()
+    c = cable(seed=seed)
+    lib, world = c.probe.lib, c.probe.world
+    c.link.delay = 30 * PERIOD
+    c.link.loss, c.link.duplicate, c.link.corrupt = 200_000, 200_000, 200_000
+    for device in range(2):
+        lib.tr_port_of(world, device, 0).export_links = 1
+    sent = frames(random.Random(seed), 100)
+    for frame in sent:
+        c.send(frame)
+    c.run(100)
+    left, entered = c.probe.take(lib.TR_LINK_OUT), c.probe.take(lib.TR_LINK_IN)
+    assert [event[5] for event in left] == sent
+    assert [(e[5], e[4], e[3] - e[2]) for e in entered] == [
+        (data, error, last - first) for data, error, first, last in c.arrived
+    ], seed
+    assert c.probe.events == [], "and nothing else"
+
+
 def test_same_seed_same_faults(cable):
     """What a link does depends on the seed alone."""
     results = []

@@ -104,6 +104,7 @@ def test_trace(tmp_path):
         r"pcie  host>device  MWr  f1 +BAR0\+0x3000 +2 B  00 00",
         r"pcie  device>host  MWr  f1 +0x\w+ +112 B  00 00 00 00 00 00 00 00",
         r"pcie  device>host  MRd  f1 tag \w\w  0x\w+ +\d+ B",
+        r"pcie  host>device  CplD f1 tag \w\w +\d+ B  \w\w \w\w \w\w",
         r"pcie  device>host  MSI  f1 +0xfee\w+ +4 B  data 0x",
         r"port 0 in    100 B  06:07:08:09:0a:0b > 00:01:02:03:04:05",
         r"port 0 out   100 B  06:07:08:09:0a:0b > 00:01:02:03:04:05",
@@ -111,6 +112,31 @@ def test_trace(tmp_path):
         r"error MAC_RX_ERROR from MAC, function 0, info 0x50",
     ):
         assert any(re.search(pattern, line) for line in lines), (pattern, lines)
+    check_reads(lines)
+
+
+def check_reads(lines: list[str]) -> None:
+    """Each read of the device is followed by completions with all of its bytes."""
+    pattern = r"(device>host  MRd |host>device  CplD) f(\d) tag (\w\w).*? +(\d+) B(.*)"
+    open_reads: dict[tuple[str, str], int] = {}
+    pieces = 0
+    for line in lines:
+        if not (found := re.search(pattern, line)):
+            continue
+        way, *key, size, rest = found.groups()
+        read = (key[0], key[1])
+        if way.startswith("device"):
+            assert read not in open_reads, line
+            open_reads[read] = int(size)
+            continue
+        open_reads[read] -= int(size)
+        if "more to come" in rest:
+            pieces += 1
+            assert open_reads[read] > 0, line
+        else:
+            assert open_reads.pop(read) == 0, line
+    assert not open_reads
+    assert pieces > 0, "completions are split at 64 bytes"
 
 
 def test_what_is_asked_for():

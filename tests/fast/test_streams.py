@@ -335,6 +335,26 @@ def test_faults(bench):
     assert p.link.outstanding == 0
 
 
+def test_completions_are_told_when_asked_for(bench):
+    """Each completion as it stands on RC, those of the block and of Python too."""
+    b = bench
+    p, link, lib = b.probe, b.probe.link, b.probe.lib
+    link.split = 1
+    b.run([Tlp(False, BASE + 4, 100, 14, 7, tag=1)])
+    assert p.take(lib.TR_ANSWER) == []
+    b.rc.tlps = []
+    link.export_completions = 1
+    b.mapped[1] = 0
+    b.run([Tlp(False, BASE + 4, 100, 14, 7, tag=2), Tlp(False, BASE + PAGE, 4, 15, 15, tag=3)])
+    lib.tr_pcie_complete(p.world, 0, [4 << 16, 1 | 1 << 16, 77, 5], 4, 1)
+    for _ in range(5):
+        b.step()
+    told = [(list(memoryview(e[5]).cast("I")), e[1]) for e in p.take(lib.TR_ANSWER)]
+    assert [dwords for dwords, _ in told] == [tlp[0] for tlp in b.rc.tlps]
+    assert len(told) == 9, "7 pieces of 64 bytes, a refusal, one of Python"
+    assert [bad for _, bad in told] == [0] * 8 + [1]
+
+
 def test_interrupt_follows_writes(bench):
     """When Python sees an interrupt, the writes before it are in memory."""
     b = bench

@@ -5,6 +5,7 @@ that both backends have one of them. They cost Python a stride a clock cycle, an
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cocotbext.pcie.core.tlp import Tlp
@@ -15,10 +16,31 @@ from tailrace_hw.pcie.identity import FunctionIdentity
 from tailrace_sim.bfm.usp_model import TailraceDevice
 from tailrace_sim.fast.kernel import Kernel
 
-__all__ = ["FastDevice", "Stream"]
+__all__ = ["Answer", "FastDevice", "Stream"]
 
-_REQUEST_HEADER = 4
+_REQUEST_HEADER, _COMPLETION_HEADER = 4, 3
 _ALWAYS = 256
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A requester completion on its way to the design (PG213, descriptor of RC).
+
+    Attributes
+    ----------
+    function, tag : of the request
+    data : from the first valid byte to the last one
+    error_code : 0 if there is none
+    completed : the request ends with it
+    discontinued : marked as bad behind its header
+    """
+
+    function: int
+    tag: int
+    data: bytes
+    error_code: int
+    completed: bool
+    discontinued: bool
 
 
 class Stream:
@@ -91,9 +113,9 @@ class FastDevice(TailraceDevice):
         self, on_put: Callable[[Tlp_us], None], on_completion: Callable[[Tlp], None]
     ) -> None:
         """Call with each request of the host that the design gets, and with each completion of the
-        design; the core tells all of the design's requests from now on."""
+        design; the core tells all of the design's requests from now on, and what completes them."""
         self._watchers.append((on_put, on_completion))
-        self.link.export_requests = True
+        self.link.export_requests = self.link.export_completions = True
 
     @property
     def completion_timeout_ns(self) -> float | None:
@@ -137,6 +159,16 @@ class FastDevice(TailraceDevice):
         if not tlp.requester_id_enable:
             tlp.requester_id = tlp.requester_id._replace(bus=self.bus_num)
         return tlp
+
+    def answer(self, event: Any) -> Answer:
+        """What a ``TR_ANSWER`` event tells of."""
+        payload = bytes(self.kernel.ffi.buffer(event.data, event.length))
+        first, second, third = memoryview(payload[: 4 * _COMPLETION_HEADER]).cast("I")
+        data = payload[4 * _COMPLETION_HEADER + (first & 3) :][: first >> 16 & 0x1FFF]
+        return Answer(
+            function=second >> 16 & 7, tag=third & 0xFF, data=data, error_code=first >> 12 & 15,
+            completed=bool(first >> 30 & 1), discontinued=bool(event.a),
+        )  # fmt: skip
 
     def _completed(self, event: Any) -> None:
         if event.a:

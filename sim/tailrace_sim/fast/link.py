@@ -64,8 +64,9 @@ class Counters:
 class Link:
     """One direction of a cable: what leaves ``source`` enters ``target``.
 
-    The frames are the core's own affair: neither port tells Python of them, so that they are not in
-    ``source.received`` and not in ``target.sent``. Python may still send to ``target``.
+    The frames are the core's own affair: they are not in ``source.received`` and not in
+    ``target.sent``, and Python learns of them only if somebody watches the ports. Python may still
+    send to ``target``.
 
     Parameters
     ----------

@@ -16,6 +16,7 @@ __all__ = ["FastPort"]
 _GAPS, _STALLS = 0, 1
 #: Cycles of a pattern that are made at a time.
 _CHUNK = 2048
+Watcher = Callable[["FastPort", str, WireFrame, bool], object]
 
 
 class _Monitor:
@@ -39,7 +40,6 @@ class FastPort:
     ----------
     kernel, device, index : the simulation, which device of it, which port of that
     settings : ``tr_port`` of the core: rate, pause, counters
-    watchers : called with this port, ``in`` or ``out``, and each frame that Python learns of
     linked : what leaves goes over a :class:`~tailrace_sim.fast.link.Link`
 
     Parameters
@@ -60,14 +60,16 @@ class FastPort:
         self.sent: list[WireFrame] = []
         self.received: Queue[WireFrame] = Queue()
         self.monitor = _Monitor()
-        self.watchers: list[Callable[[FastPort, str, WireFrame], object]] = []
-        self._entering: deque[bytes] = deque()
+        self._watchers: list[Watcher] = []
+        self._entering: deque[tuple[bytes, bool]] = deque()
         self._idle = Event()
         self._patterns: dict[int, Iterator[bool]] = {}
         for kind, handler in (
             (kernel.lib.TR_FRAME_IN, self._entered),
             (kernel.lib.TR_FRAME_OUT, self._left),
             (kernel.lib.TR_PATTERN, lambda event: self._extend(event.b)),
+            (kernel.lib.TR_LINK_IN, lambda event: self._crossed("in", event)),
+            (kernel.lib.TR_LINK_OUT, lambda event: self._crossed("out", event)),
         ):
             kernel.on_event(self.device, kind, handler)
 
@@ -76,22 +78,35 @@ class FastPort:
         return WireFrame(data, end - (event.c - event.b), end)
 
     def _entered(self, event: Any) -> None:
-        frame = self._frame(self._entering.popleft(), event)
+        data, error = self._entering.popleft()
+        frame = self._frame(data, event)
         self.sent.append(frame)
-        self._tell("in", frame)
+        self._tell("in", frame, error)
         if not self._entering:
             self._idle.set()
 
     def _left(self, event: Any) -> None:
-        data = bytes(self.kernel.ffi.buffer(event.data, event.length))
-        frame = self._frame(data, event)
+        frame = self._frame(self._payload(event), event)
         self.received.put_nowait(frame)
         self.monitor.observe(frame)
-        self._tell("out", frame)
+        self._tell("out", frame, False)
 
-    def _tell(self, direction: str, frame: WireFrame) -> None:
-        for watcher in self.watchers:
-            watcher(self, direction, frame)
+    def _crossed(self, direction: str, event: Any) -> None:
+        """A frame of a link, for those who watch."""
+        self._tell(direction, self._frame(self._payload(event), event), bool(event.d))
+
+    def _payload(self, event: Any) -> bytes:
+        return bytes(self.kernel.ffi.buffer(event.data, event.length))
+
+    def _tell(self, direction: str, frame: WireFrame, error: bool) -> None:
+        for watcher in self._watchers:
+            watcher(self, direction, frame, error)
+
+    def watch(self, watcher: "Watcher") -> None:
+        """Call with this port, ``in`` or ``out``, each frame from now on, those of links too, and
+        whether it has the mark of a bad FCS."""
+        self._watchers.append(watcher)
+        self.settings.export_links = True
 
     def _extend(self, which: int) -> None:
         if which in self._patterns:
@@ -123,7 +138,7 @@ class FastPort:
         if not data:
             raise ValueError("a frame has at least one byte")
         self._idle.clear()
-        self._entering.append(data)
+        self._entering.append((data, error))
         self.kernel.lib.tr_port_send(
             self.kernel.world, self.device, self.index, data, len(data), error
         )

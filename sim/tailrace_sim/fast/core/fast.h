@@ -76,6 +76,13 @@ enum {
     TR_CLIENT_READ = 12,  // bytes of a client's memory are wanted. a: number for tr_answer,
                           // b: address, c: function, d: bytes
     TR_CLIENT_WRITE = 13, // bytes for a client's memory: payload. a, b, c, d as above
+    TR_ANSWER = 14,       // the last beat of a requester completion is on RC
+                          // (tr_pcie.export_completions). payload = its dwords, descriptor first.
+                          // a: 1 if discontinued
+    TR_LINK_OUT = 15,     // a frame left a MAC port for a link (tr_port.export_links). As
+                          // TR_FRAME_OUT
+    TR_LINK_IN = 16,      // a frame from a link has entered. payload: the frame. a: port,
+                          // b, c: cycles, d: 1 if it has the mark of a bad FCS
 };
 
 typedef struct {
@@ -110,7 +117,7 @@ typedef struct {
     uint32_t stall_rq;        // share of cycles in which no request is taken, of 256
     uint32_t stall_rc;        // share of cycles without a completion beat, of 256
     uint32_t bus_number;      // of the device, for requests without requester_id_enable
-    uint32_t devfn_reserved;
+    uint32_t export_completions; // 1: TR_ANSWER for every completion
     // Counters, cleared by Python; cycles are of the user clock, all ones: none.
     uint64_t read_bytes, read_tlps, write_bytes, write_tlps, interrupts;
     uint64_t first_read, last_read, first_write, last_write, last_interrupt;
@@ -195,7 +202,7 @@ typedef struct {
     uint32_t rate;            // bytes a cycle at most into the device, in 1/256; 0: no limit
     uint32_t pause;           // 1: nothing enters
     uint32_t frame_stride;    // frames may wait so many cycles of the port for TR_EVENT; 0: none
-    uint32_t reserved;
+    uint32_t export_links;    // 1: TR_LINK_OUT and TR_LINK_IN for frames of links
     uint64_t frames_in, bytes_in, frames_out, bytes_out;
     uint64_t waiting;         // frames queued to enter, read only
 } tr_port;
@@ -226,7 +233,7 @@ typedef struct {
 } tr_link;
 
 // What leaves port `from_port` of device `from` enters port `to_port` of `to`, and is no
-// TR_FRAME_OUT any more. One direction; call it twice for a cable.
+// TR_FRAME_OUT any more: TR_LINK_OUT and TR_LINK_IN if the ports export them. One direction; call it twice for a cable.
 tr_link *tr_connect(tr_world *world, uint32_t from, uint32_t from_port, uint32_t to,
                     uint32_t to_port);
 

@@ -136,6 +136,11 @@ void MacPort::taken_in(uint64_t cycle, uint64_t period) {
     settings.waiting -= 1;
     if (frame.link != nullptr) {
         frame.link->entered();
+        if (settings.export_links != 0) {
+            reporter_.report_later(settings.frame_stride * period, TR_LINK_IN,
+                                   {index_, started_, cycle, frame.error},
+                                   {queue_.data(), frame.length});
+        }
     } else {
         reporter_.report_later(settings.frame_stride * period, TR_FRAME_IN,
                                {index_, started_, cycle, frame.number}, {});
@@ -222,8 +227,10 @@ void MacPort::frame_out(uint64_t cycle, uint64_t period) {
     settings.bytes_out += length;
     if (egress != nullptr) {
         egress->take(frame_.data(), length, reporter_.now());
-    } else {
-        reporter_.report_later(settings.frame_stride * period, TR_FRAME_OUT,
+    }
+    if (egress == nullptr || settings.export_links != 0) {
+        reporter_.report_later(settings.frame_stride * period,
+                               egress == nullptr ? TR_FRAME_OUT : TR_LINK_OUT,
                                {index_, first_, cycle, 0}, {frame_.data(), length});
     }
     frame_.clear();

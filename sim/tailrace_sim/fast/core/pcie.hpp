@@ -18,7 +18,7 @@ class Pcie {
 public:
     Pcie(Pins &pins, Reporter &reporter, uint64_t seed, uint32_t device)
         : requester(pins, settings, reporter, seed, device), cq(pins),
-          rq_(pins, reporter, seed, device), rc_(pins, requester, seed, device),
+          rq_(pins, reporter, seed, device), rc_(pins, settings, reporter, requester, seed, device),
           cc_(pins, reporter) {}
 
     // At an edge of the user clock, before it.

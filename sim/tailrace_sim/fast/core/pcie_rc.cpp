@@ -5,12 +5,13 @@
 
 namespace tailrace {
 
-RcSource::RcSource(Pins &pins, Requester &requester, uint64_t seed, uint32_t device)
+RcSource::RcSource(Pins &pins, const tr_pcie &settings, Reporter &reporter, Requester &requester,
+                   uint64_t seed, uint32_t device)
     : valid_(pins.find("pcie__rc__tvalid")), ready_(pins.find("pcie__rc__tready")),
       last_(pins.find("pcie__rc__tlast")), data_(pins.find("pcie__rc__tdata")),
       keep_(pins.find("pcie__rc__tkeep")), user_(pins.find("pcie__rc__tuser")),
-      requester_(requester), stall_(seed, Purpose::stall_rc, device),
-      wide_(data_.bits() == 512) {}
+      settings_(settings), reporter_(reporter), requester_(requester),
+      stall_(seed, Purpose::stall_rc, device), wide_(data_.bits() == 512) {}
 
 void RcSource::reset() {
     for (const Pin &pin : {valid_, last_, data_, keep_, user_}) {
@@ -69,6 +70,10 @@ void RcSource::end(uint32_t last) {
     }
     ++ends_;
     open_ = false;
+    if (settings_.export_completions != 0) {
+        reporter_.report(TR_ANSWER, completion_.discontinue, 0, 0, 0,
+                         {completion_.dwords.data(), 4 * completion_.count});
+    }
 }
 
 // As much of the open TLP as fits into `lanes` dwords from `first` on.

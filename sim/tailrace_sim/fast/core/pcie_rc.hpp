@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "events.hpp"
 #include "pcie_requester.hpp"
 #include "pcie_tlp.hpp"
 #include "pins.hpp"
@@ -13,7 +14,8 @@ namespace tailrace {
 
 class RcSource {
 public:
-    RcSource(Pins &pins, Requester &requester, uint64_t seed, uint32_t device);
+    RcSource(Pins &pins, const tr_pcie &settings, Reporter &reporter, Requester &requester,
+             uint64_t seed, uint32_t device);
 
     // At an edge, before it.
     void sample() { taken_ = !valid_.flag() || ready_.flag(); }
@@ -27,6 +29,8 @@ private:
     void put(uint32_t first, uint32_t lanes);
 
     Pin valid_, ready_, last_, data_, keep_, user_;
+    const tr_pcie &settings_;
+    Reporter &reporter_;
     Requester &requester_;
     Random stall_;
     bool wide_;
