@@ -62,11 +62,12 @@ class Probe:
         self.pins = {pin.name: (index, pin.bits) for index, pin in enumerate(library.pins)}
         self.events: list[tuple] = []
         for device in range(devices):
-            self.poke("pcie__cfg_function_status", ENABLED, device)
-            for name in ("clk", "port0_clk"):
+            for name in {"clk", "port0_clk"} & set(self.pins):
                 self.lib.tr_clock(self.world, device, self.pins[name][0], PERIOD, 0)
             self.lib.tr_watch(self.world, device, 1 << self.pins["clk"][0])
-        self.link = self.lib.tr_pcie_of(self.world, 0)
+            if "pcie__rq__tvalid" in self.pins:
+                self.poke("pcie__cfg_function_status", ENABLED, device)
+                self.link = self.lib.tr_pcie_of(self.world, 0)
         self.port = self.lib.tr_port_of(self.world, 0, 0)
 
     def close(self) -> None:

@@ -119,7 +119,9 @@ class Kernel:
         self._edges: dict[Pin, list[tuple[int, Callback]]] = {}
         self._last: dict[Pin, int] = {}
         self._clocks: dict[Pin, tuple[int, int]] = {}
-        self._handlers: dict[tuple[int, int], Callable[[Any], None]] = {}
+        self._handlers: dict[tuple[int, int], Callable[[Any], None]] = {
+            (device, self.lib.TR_BROKEN): self._broken for device in range(devices)
+        }
         self._watched = [0] * devices
         self._running = self._aborted = False
         self._at_edge = False
@@ -304,6 +306,10 @@ class Kernel:
                 self.on_error(error)
         if count and self.after_events is not None:
             self.after_events()
+
+    def _broken(self, event: Any) -> None:
+        text = bytes(self.ffi.buffer(event.data, event.length)).decode()
+        raise AssertionError(f"the design breaks the rules of its interface: {text}")
 
     def _changes(self) -> None:
         for pin in list(self._last):

@@ -106,7 +106,6 @@ class FastPcieHost(PcieHost):
             kernel.lib.TR_TAKEN: self._taken,
             kernel.lib.TR_REFUSED: self._refused,
             kernel.lib.TR_DMA: self._dma,
-            kernel.lib.TR_BROKEN: self._broken,
         }
         for kind, handler in handlers.items():
             kernel.on_event(index, kind, handler)
@@ -182,10 +181,6 @@ class FastPcieHost(PcieHost):
 
     def _refused(self, event: Any) -> None:
         self.traffic.refused.append((bool(event.a), int(event.c), int(event.b)))
-
-    def _broken(self, event: Any) -> None:
-        text = bytes(self._kernel.ffi.buffer(event.data, event.length)).decode()
-        raise AssertionError(f"the design breaks the rules of its interface: {text}")
 
     def _set_faults(self) -> None:
         """Reads that a fault may hit come to Python."""

@@ -47,6 +47,25 @@ void Device::add_domains(uint64_t seed, uint32_t index) {
             made.port = ports_[number].get();
         }
     }
+    add_memories(seed, index);
+}
+
+// Each in its own clock domain if it has one, else in the core's.
+void Device::add_memories(uint64_t seed, uint32_t index) {
+    for (uint32_t number = 0;; ++number) {
+        const std::string name = "mem" + std::to_string(number);
+        if (!pins_.has(name + "__awvalid") && !pins_.has(name + "__arvalid")) {
+            return;
+        }
+        memories_.push_back(
+            std::make_unique<AxiMemory>(pins_, reporter_, seed, index, number));
+        const std::string own = name + "_clk", domain = pins_.has(own) ? own : "clk";
+        for (const auto &clock : clocks_) {
+            if (domain == pin_table[clock->index].name) {
+                clock->memories.push_back(memories_.back().get());
+            }
+        }
+    }
 }
 
 Clock &Device::clock(uint32_t pin) {
@@ -62,6 +81,10 @@ Clock &Device::clock(uint32_t pin) {
 
 MacPort *Device::port(uint32_t index) {
     return index < ports_.size() ? ports_[index].get() : nullptr;
+}
+
+AxiMemory *Device::memory(uint32_t index) {
+    return index < memories_.size() ? memories_[index].get() : nullptr;
 }
 
 void Device::run_clock(uint32_t pin, uint64_t period, uint64_t phase, uint64_t now) {
@@ -124,6 +147,9 @@ void Device::sample(Clock &clock) {
     if (clock.port != nullptr) {
         clock.port->sample(clock.cycles, clock.period);
     }
+    for (AxiMemory *memory : clock.memories) {
+        memory->sample();
+    }
 }
 
 void Device::drive(Clock &clock) {
@@ -132,6 +158,9 @@ void Device::drive(Clock &clock) {
     }
     if (clock.port != nullptr) {
         clock.in_reset ? clock.port->reset() : clock.port->drive();
+    }
+    for (AxiMemory *memory : clock.memories) {
+        clock.in_reset ? memory->reset() : memory->drive();
     }
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "Vdevice.h"
+#include "axi_memory.hpp"
 #include "events.hpp"
 #include "mac_port.hpp"
 #include "pcie.hpp"
@@ -22,6 +23,7 @@ struct Clock {
     uint64_t period = 0, next = ~uint64_t{0}, cycles = 0;
     Pcie *pcie = nullptr;
     MacPort *port = nullptr;
+    std::vector<AxiMemory *> memories;
     bool due = false, in_reset = false;
 };
 
@@ -34,6 +36,7 @@ public:
     Clock &clock(uint32_t pin);
     void run_clock(uint32_t pin, uint64_t period, uint64_t phase, uint64_t now);
     MacPort *port(uint32_t index);
+    AxiMemory *memory(uint32_t index);
 
     void peek(uint32_t pin, uint32_t *words);
     void poke(uint32_t pin, const uint32_t *words);
@@ -63,6 +66,7 @@ private:
     };
 
     void add_domains(uint64_t seed, uint32_t index);
+    void add_memories(uint64_t seed, uint32_t index);
     void sample(Clock &clock);
     void drive(Clock &clock);
     void evaluate();
@@ -73,6 +77,7 @@ private:
     Waves waves_;
     Reporter reporter_;
     std::vector<std::unique_ptr<MacPort>> ports_;
+    std::vector<std::unique_ptr<AxiMemory>> memories_;
     std::vector<std::unique_ptr<Clock>> clocks_;
     std::vector<Poke> later_;
     uint64_t next_edge_ = ~uint64_t{0};

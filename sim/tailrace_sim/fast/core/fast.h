@@ -220,6 +220,34 @@ uint64_t tr_port_send(tr_world *world, uint32_t device, uint32_t port, const uin
 void tr_port_pattern(tr_world *world, uint32_t device, uint32_t port, uint32_t which,
                      const uint8_t *stalls, uint32_t length);
 
+// ---- device memory: behind AXI4 managers of the design, ports mem<N>__awid and so on ----------
+
+// Settings and counters of a memory, shared with Python.
+typedef struct {
+    // Settings.
+    uint64_t latency;         // ps from an address (of a write: its last beat too) to its response
+    uint64_t jitter;          // ps, up to so much is added at random
+    uint32_t reorder;         // responses come from the oldest so many bursts, in order for each id
+    uint32_t interleave;      // 1: read data of several ids takes turns by the beat
+    uint32_t outstanding;     // bursts that are taken before one is answered, each of both ways
+    uint32_t stall_aw, stall_w, stall_b, stall_ar, stall_r; // shares of idle cycles, of 256
+    // Counters. Bursts and errors are counted with their responses; errors of reads by the beat.
+    uint64_t read_bursts, read_beats, write_bursts, write_beats, errors;
+} tr_axi;
+
+// A memory by its number, null if the top has no such ports. Its clock is mem<N>_clk, or clk.
+tr_axi *tr_axi_of(tr_world *world, uint32_t device, uint32_t memory);
+
+// Its contents: `size` bytes from address `base`, the array stays Python's. Anything else is
+// answered with DECERR. A write is there when its response is offered, not before.
+void tr_axi_memory(tr_world *world, uint32_t device, uint32_t memory, uint8_t *data, uint64_t base,
+                   uint64_t size);
+
+// Beats that touch [low, high) are answered with a response, 2: SLVERR or 3: DECERR, and not
+// written. Number of ranges; 0 clears all.
+void tr_axi_fault(tr_world *world, uint32_t device, uint32_t memory, const uint64_t *low,
+                  const uint64_t *high, const uint32_t *response, uint32_t count);
+
 // ---- links between ports of the world --------------------------------------------------------
 
 // Shares are of a million frames. A corrupted frame enters with the mark of a bad FCS.

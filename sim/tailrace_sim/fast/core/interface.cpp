@@ -7,6 +7,7 @@ struct tr_world : tailrace::World {
     using World::World;
 };
 
+using tailrace::AxiMemory;
 using tailrace::Device;
 using tailrace::MacPort;
 
@@ -142,6 +143,25 @@ void tr_port_pattern(tr_world *world, uint32_t device, uint32_t port, uint32_t w
                      const uint8_t *stalls, uint32_t length) {
     MacPort &found = *world->device(device)->port(port);
     (which == 0 ? found.gaps : found.stalls).append(stalls, length);
+}
+
+tr_axi *tr_axi_of(tr_world *world, uint32_t device, uint32_t memory) {
+    AxiMemory *found = world->device(device)->memory(memory);
+    return found == nullptr ? nullptr : &found->settings;
+}
+
+void tr_axi_memory(tr_world *world, uint32_t device, uint32_t memory, uint8_t *data, uint64_t base,
+                   uint64_t size) {
+    world->device(device)->memory(memory)->attach(data, base, size);
+}
+
+void tr_axi_fault(tr_world *world, uint32_t device, uint32_t memory, const uint64_t *low,
+                  const uint64_t *high, const uint32_t *response, uint32_t count) {
+    auto &faults = world->device(device)->memory(memory)->faults;
+    faults.clear();
+    for (uint32_t index = 0; index < count; ++index) {
+        faults.push_back({low[index], high[index], response[index]});
+    }
 }
 
 tr_link *tr_connect(tr_world *world, uint32_t from, uint32_t from_port, uint32_t to,

@@ -9,6 +9,7 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <string_view>
 #include <vector>
 
@@ -90,10 +91,10 @@ public:
 
     bool has(std::string_view name) const { return index(name) < pin_count; }
 
-    // A pin that the top doesn't have reads 0 and goes nowhere.
+    // A pin that the top doesn't have reads 0 and goes nowhere, each to its own.
     Pin find(std::string_view name) {
         const uint32_t place = index(name);
-        return place < pin_count ? at(place) : Pin(nowhere_, 8);
+        return place < pin_count ? at(place) : Pin(&nowhere_.emplace_back(0), 8);
     }
 
 private:
@@ -106,7 +107,7 @@ private:
     }
 
     std::vector<void *> at_;
-    uint64_t nowhere_[4] = {};
+    std::deque<uint64_t> nowhere_;
 };
 
 }  // namespace tailrace

@@ -8,7 +8,17 @@ namespace tailrace {
 
 // What a generator is for. Each purpose has its own, so that more choices in one place don't move
 // those of another.
-enum class Purpose : uint64_t { latency = 1, reorder, split, stall_rq, stall_rc, link };
+enum class Purpose : uint64_t {
+    latency = 1,
+    reorder,
+    split,
+    stall_rq,
+    stall_rc,
+    link,
+    axi_latency,
+    axi_reorder,
+    axi_stall,
+};
 
 // Counts in steps of the golden ratio and scrambles the count (the construction of SplitMix64).
 class Random {
