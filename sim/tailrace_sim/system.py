@@ -12,7 +12,6 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, Timer
 
 from tailrace.device import Tailrace
-from tailrace.regs import address_map, port, virtio_net
 from tailrace_hw.config import Config
 from tailrace_hw.top import identities
 from tailrace_sim.bfm.cocotb_host import CocotbHost
@@ -25,10 +24,12 @@ from tailrace_sim.look import Look
 from tailrace_sim.run import parameters, seed
 from tailrace_sim.trace import Trace, trace_output
 
-__all__ = ["System"]
+__all__ = ["System", "dropped"]
 
 #: Period of the port's clock when it is that of the core.
 _PERIOD_NS = 4
+#: Blocks that count frames, and what is in the name of a counter of those that they drop.
+_COUNTING, _DROP = ("port0", "virtio_net0"), "_drop_"
 
 
 @dataclasses.dataclass
@@ -92,16 +93,24 @@ class System:
         """Let time pass."""
         await Timer(cycles * _PERIOD_NS, "ns")
 
+    async def counters(self) -> dict[str, int]:
+        """Every counter of port and network function, as ``block.register``."""
+        found = await self.device.management.counters()
+        return {
+            f"{block}.{name}": value
+            for block in _COUNTING
+            for name, value in found[block].items()
+        }
+
     async def drops(self) -> dict[str, int]:
         """Frames that the device dropped, by reason, as its registers say."""
-        counts = {}
-        blocks = ((address_map.PORT0, port), (address_map.VIRTIO_NET0, virtio_net))
-        for base, block in blocks:
-            for name in vars(block):
-                if "_DROP_" in name and not name.endswith("_BITS") and "__" not in name:
-                    value = await self.device.management.read(base + getattr(block, name))
-                    counts[name.lower()] = value
-        return counts
+        found = await self.counters()
+        return {name.partition(".")[2]: n for name, n in found.items() if _DROP in name}
+
+
+def dropped(counters: dict[str, int]) -> dict[str, int]:
+    """Those of :meth:`System.counters` that say that a frame was dropped."""
+    return {name: count for name, count in counters.items() if _DROP in name and count}
 
 
 def _agents(

@@ -16,7 +16,7 @@ from tailrace.virtio.net import VirtioNet
 from tailrace.virtio.net_types import NetOptions, TxFrame
 from tailrace_sim.fast.link import Faults, Link, cable
 from tailrace_sim.run import parameters, seed
-from tailrace_sim.system import System
+from tailrace_sim.system import System, dropped
 
 #: Frames between a driver and the other, at most: less than the receive buffer and the rings hold.
 _WINDOW = 40
@@ -146,26 +146,16 @@ class Direction:
         return {**dataclasses.asdict(c), "received": len(self.received), "missing": missing}
 
 
-async def _counters(system: System) -> dict[str, int]:
-    found = await system.device.management.counters()
-    return {
-        f"{block}.{name}": value
-        for block in ("port0", "virtio_net0")
-        for name, value in found[block].items()
-    }
-
-
 async def _check_device(system: System, out: Direction, back: Direction) -> None:
     """The device's counters have every frame of both links, and dropped nothing else."""
-    counters = await _counters(system)
+    counters = await system.counters()
     there, here = out.link.counters(), back.link.counters()
     for block in ("port0", "virtio_net0"):
         assert counters[f"{block}.tx_frames"] == there.taken
         assert counters[f"{block}.rx_frames"] == len(back.received)
-    drops = {name: value for name, value in counters.items() if "_drop_" in name and value}
     # The port knows the reason; what it has marked, the receive path drops and counts too.
     marked = ("port0.rx_drop_error", "virtio_net0.rx_drop_marked")
-    assert drops == (dict.fromkeys(marked, here.corrupted) if here.corrupted else {})
+    assert dropped(counters) == (dict.fromkeys(marked, here.corrupted) if here.corrupted else {})
 
 
 async def _start(system: System) -> VirtioNet:

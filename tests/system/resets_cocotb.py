@@ -3,7 +3,7 @@
 from random import Random
 
 import cocotb
-from system_check import alive, counts, errors, forget, start
+from system_check import alive, errors, forget, start
 from system_traffic import Traffic, random_options, random_stalls, tagged
 
 from tailrace.regs import address_map, port
@@ -43,14 +43,14 @@ async def silent(system: System, rng: Random) -> None:
     await system.port.drained()
     await system.wait(600)
     traffic = system.pcie.traffic
-    dropped = (await counts(system))["virtio_net0.rx_drop_not_ready"]
+    dropped = (await system.counters())["virtio_net0.rx_drop_not_ready"]
     before = traffic.read_tlps, traffic.write_tlps, traffic.interrupts
     for _ in range(5):
         system.port.send(tagged(rng.randbytes(rng.randrange(60, 300))))
     await system.port.drained()
     await system.wait(600)
     assert (traffic.read_tlps, traffic.write_tlps, traffic.interrupts) == before
-    assert (await counts(system))["virtio_net0.rx_drop_not_ready"] == dropped + 5
+    assert (await system.counters())["virtio_net0.rx_drop_not_ready"] == dropped + 5
 
 
 async def settled(system: System, traffic: Traffic, *, reasons: set[str] = _LOST) -> None:
@@ -60,7 +60,7 @@ async def settled(system: System, traffic: Traffic, *, reasons: set[str] = _LOST
     compared = traffic.received.compared
     await traffic.run(3 * pairs, 3)
     assert traffic.received.compared == compared + 3 * pairs
-    found = await counts(system)
+    found = await system.counters()
     lost = {name for name, value in found.items() if "_drop_" in name and value}
     assert lost <= reasons, {name: found[name] for name in lost}
     await alive(system)

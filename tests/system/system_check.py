@@ -4,9 +4,9 @@ from random import Random
 
 from tailrace.device import ErrorRecord
 from tailrace.regs.codes import ErrorCode
-from tailrace_sim.system import System
+from tailrace_sim.system import System, dropped
 
-__all__ = ["alive", "clean", "counts", "errors", "forget", "start"]
+__all__ = ["alive", "clean", "errors", "forget", "start"]
 
 
 async def start(dut, rng: Random) -> System:
@@ -37,21 +37,10 @@ async def forget(system: System) -> None:
         await system.device.management.clear_error(code)
 
 
-async def counts(system: System) -> dict[str, int]:
-    """Every counter of port and network function, as ``block.register``."""
-    found = await system.device.management.counters()
-    return {
-        f"{block}.{name}": value
-        for block in ("port0", "virtio_net0")
-        for name, value in found[block].items()
-    }
-
-
 async def clean(system: System, delivered: int, sent: int) -> None:
     """No frame was dropped, no error reported, nothing forbidden was touched."""
-    found = await counts(system)
-    drops = {name: value for name, value in found.items() if "_drop_" in name and value}
-    assert not drops, drops
+    found = await system.counters()
+    assert not dropped(found)
     assert await errors(system) == {}
     assert found["port0.rx_frames"] == found["virtio_net0.rx_frames"] == delivered
     assert found["port0.tx_frames"] == found["virtio_net0.tx_frames"] == sent

@@ -3,7 +3,7 @@
 from random import Random
 
 import cocotb
-from system_check import alive, counts, errors, forget, start
+from system_check import alive, errors, forget, start
 from system_traffic import Traffic, random_options, random_stalls, tagged
 
 from tailrace.regs.codes import ErrorCode, ErrorSource
@@ -19,7 +19,7 @@ _LONGEST_ON_WIRE = 9238
 
 async def changes(system: System, before: dict[str, int]) -> dict[str, int]:
     """By how much drop counters have moved."""
-    after = await counts(system)
+    after = await system.counters()
     return {
         name: value - before[name]
         for name, value in after.items()
@@ -36,7 +36,7 @@ async def reported(system: System) -> dict[ErrorCode, int]:
 
 async def goes_on(system: System, net: VirtioNet, rng: Random, frames: int = 6) -> None:
     """Traffic in all queues, and nothing is dropped."""
-    before = await counts(system)
+    before = await system.counters()
     await Traffic(system, net, rng).run(frames * len(net.pairs), frames)
     assert await changes(system, before) == {}
     assert await errors(system) == {}
@@ -67,7 +67,7 @@ async def wrong_frames_from_the_wire(dut):
     await task
     await system.port.drained()
     await system.wait(500)
-    found = await counts(system)
+    found = await system.counters()
     wrong = {name: found[f"port0.rx_drop_{name}"] for name in sent}
     assert wrong == sent
     expected = {
@@ -93,7 +93,7 @@ async def no_buffers(dut):
     net = await system.device.net(0, options)
     await system.wait(2000)
     frames = [tagged(rng.randbytes(rng.randrange(14, 400))) for _ in range(count + 5)]
-    before = await counts(system)
+    before = await system.counters()
     for frame in frames:
         system.port.send(frame)
     await system.port.drained()
@@ -106,7 +106,7 @@ async def no_buffers(dut):
     assert [frame.data for frame in await net.receive()] == frames[:count]
 
     await system.wait(2000)
-    before = await counts(system)
+    before = await system.counters()
     long, good = tagged(rng.randbytes(512 - 12 + 1)), tagged(rng.randbytes(500))
     for frame in (long, good):
         system.port.send(frame)
@@ -159,7 +159,7 @@ async def wrong_frames_from_the_driver(dut):
         cocotb.log.info("case: %s", name)
         queue = rng.randrange(pairs)
         ring = net.pairs[queue].tx.ring
-        before = await counts(system)
+        before = await system.counters()
         memory.mem[: len(chain)] = chain
         count = rng.choice([1, 3])
         cut = rng.randrange(1, len(chain)) if len(chain) > 1 else 0

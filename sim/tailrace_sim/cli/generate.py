@@ -12,7 +12,7 @@ from tailrace_hw.emit import write_verilog
 from tailrace_hw.verilog import VerilogError
 from tailrace_sim.cli.terminal import make_console
 
-__all__ = ["ConfigOption", "WidthOption", "load_config", "regs", "verilog"]
+__all__ = ["ConfigOption", "SeedOption", "WidthOption", "load_config", "regs", "verilog"]
 
 WidthOption = Annotated[
     int | None,
@@ -21,6 +21,7 @@ WidthOption = Annotated[
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Configuration, TOML.")
 ]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Replay a run.")]
 
 
 def load_config(path: Path | None, width: int | None) -> Config:
