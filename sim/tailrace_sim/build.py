@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +30,8 @@ from tailrace_hw.verilog import TOOLS, VerilogError, convert
 __all__ = [
     "BuildError",
     "Model",
+    "announce",
+    "announcing",
     "build",
     "build_root",
     "compiler",
@@ -73,6 +76,24 @@ class Model:
     path: Path
     waves: bool
     backend: str = "cocotb"
+
+
+_announce: ContextVar[Callable[[], object]] = ContextVar("announce", default=lambda: None)
+
+
+def announce() -> None:
+    """Say that something is built now that no cache has."""
+    _announce.get()()
+
+
+@contextlib.contextmanager
+def announcing(function: Callable[[], object]) -> Iterator[None]:
+    """While this is open, ``function`` is called before each thing that is built."""
+    token = _announce.set(function)
+    try:
+        yield
+    finally:
+        _announce.reset(token)
 
 
 def repository() -> Path:
@@ -129,6 +150,7 @@ def emit(make: Callable[[], wiring.Component], name: str, key: object, sources: 
     path = directory / f"{name}.v"
     with locked(directory):
         if not path.exists():
+            announce()
             try:
                 text = convert(make(), name)
             except VerilogError as error:
@@ -287,6 +309,7 @@ def build(sources: Path | list[Path], top: str, *, waves: bool = False) -> Model
     done = directory / "done"
     with locked(directory):
         if not done.exists():
+            announce()
             if directory.exists():
                 shutil.rmtree(directory)
             directory.mkdir(parents=True)

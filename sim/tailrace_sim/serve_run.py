@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import cocotb
-from cocotb.triggers import Event
+from cocotb.task import Task
+from cocotb.triggers import Event, First
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
 from tailrace.cli.errors import UserError
 from tailrace.virtio.net import VirtioNet
 from tailrace.virtio.net_types import NetOptions, TxFrame
+from tailrace_sim.cli.terminal import print_rows
 from tailrace_sim.fast.kernel import Kernel
 from tailrace_sim.fast.network.address import open_peer
 from tailrace_sim.fast.network.peer import Limits, Peer
@@ -153,27 +154,59 @@ async def _start(dut: Any, settings: dict[str, Any], peer_of: Any) -> Service:
     return Service(system, net, peer_of(settings["peer"], limits), responder, settings["echo"])
 
 
-def _print(console: Console, rows: list[tuple[str, Any]]) -> None:
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in rows:
-        table.add_row(name, str(value))
-    console.print(table)
+async def _started(dut: Any, settings: dict[str, Any], kernel: Kernel) -> Service | None:
+    """The service; None if it was interrupted on the way.
+
+    Raises
+    ------
+    UserError
+        The peer cannot be opened.
+    """
+    interrupted = Event()
+    kernel.on_interrupt = interrupted.set
+
+    async def outcome() -> Service | UserError:
+        # What a task raises would be the failure of the test that we are.
+        try:
+            return await _start(dut, settings, open_peer)
+        except UserError as error:
+            return error
+
+    starting: Task = cocotb.start_soon(outcome())
+    await First(starting, interrupted.wait())
+    if not starting.done():
+        starting.cancel()
+        return None
+    found = starting.result()
+    if isinstance(found, UserError):
+        raise found
+    return found
 
 
-@cocotb.test()
-async def serve(dut) -> None:
+async def work(dut) -> None:
     """Until an interrupt, the end of the time or of the capture; then the summary."""
     settings = parameters()
     kernel = running()
     assert kernel is not None
     console = Console(width=None if Console().is_terminal else 200)
+    begin = time.monotonic()
     # Paths of peers are the user's; ours are absolute.
     complaint = Path("complaint").absolute()
     os.chdir(settings["cwd"])
     try:
-        service = await _start(dut, settings, open_peer)
+        service = await _started(dut, settings, kernel)
     except UserError as error:
         complaint.write_text(str(error))
+        return
+    if service is None:
+        seconds, simulated = time.monotonic() - begin, kernel.now() / 1e9
+        rows = [
+            ("time", f"{seconds:.1f} s, simulated {simulated:.3f} ms"),
+            ("interrupted", "while the driver was brought up"),
+            ("wire", f"no frame in or out; {settings['peer']} was not open yet"),
+        ]
+        print_rows(console, rows)
+        Path(settings["told"]).touch()
         return
     with service.peer as peer:
         pacer = Pacer(kernel, [peer], settings["realtime"])
@@ -190,4 +223,11 @@ async def serve(dut) -> None:
             await service.done.wait()
         del kernel.before_stride[_HOOK]
         pacer.stop()
-    _print(console, await display.summary())
+    print_rows(console, await display.summary())
+    Path(settings["told"]).touch()
+
+
+@cocotb.test()
+async def serve(dut) -> None:
+    """See :func:`work`."""
+    await work(dut)

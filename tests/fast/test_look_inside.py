@@ -17,6 +17,7 @@ from tailrace.cli.errors import UserError
 from tailrace_hw.config import Config, VirtioNetConfig
 from tailrace_sim.build import build_root
 from tailrace_sim.device import build_device
+from tailrace_sim.fast import launch
 from tailrace_sim.fast.launch import hold_signals
 from tailrace_sim.fast.process import _start_looking
 from tailrace_sim.look import Look, parse_trace, parse_window
@@ -250,7 +251,8 @@ def test_ctrl_c_while_it_starts(tmp_path):
     assert "Traceback" not in out
 
 
-def test_ctrl_c_in_a_demo(tmp_path):
+@pytest.mark.parametrize("when", ["at once", "on its way"])
+def test_ctrl_c_in_a_demo(tmp_path, when):
     """It says how far it came; exit code 130, one line of complaint, nobody left."""
     config = tmp_path / "narrow.toml"
     config.write_text("width = 64\n[virtio_net]\nqueue_pairs = 2\n")
@@ -264,7 +266,9 @@ def test_ctrl_c_in_a_demo(tmp_path):
         while " log " not in (line := demo.stdout.readline()):
             assert line, demo.stderr.read()
         progress = Path(line.rpartition(" log ")[2].strip()).with_name("progress")
-        wait_for(lambda: progress.exists() and progress.read_text() not in ("", "0"))
+        if when == "on its way":
+            wait_for(lambda: progress.exists() and progress.read_text() not in ("", "0"))
+        wait_for(lambda: children(demo.pid))
         (simulation,) = children(demo.pid)
         os.killpg(demo.pid, signal.SIGINT)
         out, errors = demo.communicate(timeout=PATIENCE)
@@ -273,9 +277,24 @@ def test_ctrl_c_in_a_demo(tmp_path):
             os.killpg(demo.pid, signal.SIGKILL)
             demo.communicate()
     assert (demo.returncode, errors) == (130, "tailrace: interrupted\n")
-    assert re.search(r"^\d+ of 5000 frames were back$", out, re.MULTILINE)
+    note = "; the driver was not up yet" if when == "at once" else ""
+    assert re.search(rf"^\d+ of 5000 frames were back{note}$", out, re.MULTILINE)
     assert "Traceback" not in out
     assert gone(simulation)
+
+
+def test_a_simulation_that_does_not_end(monkeypatch):
+    """It is killed, and what the user did is what the caller hears of."""
+    monkeypatch.setattr(launch, "_PATIENCE", 0.5)
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"{code}; time.sleep(3600)"], stdout=subprocess.PIPE, text=True
+    )
+    with child.stdout:
+        child.stdout.readline()
+        with pytest.raises(KeyboardInterrupt), launch._ended(child):
+            raise KeyboardInterrupt
+    assert child.returncode == -signal.SIGKILL
 
 
 def test_the_parent_alone_is_interrupted(endless):

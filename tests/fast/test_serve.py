@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -13,7 +14,13 @@ import pytest
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import ARP, Ether
 
+from tailrace.cli.main import main
+from tailrace_hw.config import Config, VirtioNetConfig
+from tailrace_sim.build import build_root
+from tailrace_sim.device import build_device
+from tailrace_sim.fast.network.address import open_peer, try_peer
 from tailrace_sim.responder import Responder
+from tailrace_sim.run import run
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120
@@ -130,6 +137,130 @@ def test_echo_of_a_capture(narrow, tmp_path):
     assert (tmp_path / "out.pcap").stat().st_size == capture.stat().st_size
 
 
+def test_ctrl_c_while_the_driver_is_brought_up(tmp_path):
+    """The summary says when; nothing was open yet."""
+    config = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2))
+    told = tmp_path / "told"
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            build_device(config, backend="fast"), "serve_cocotb", name="serve-interrupted",
+            tests=["interrupted_while_it_starts"], python_path=[Path(__file__).parent],
+            parameters={"config": config.to_dict(), "peer": "udp:127.0.0.1:9", "cwd": str(tmp_path),
+                        "told": str(told), "address": HIS, "echo": False},
+        )  # fmt: skip
+    assert told.exists()
+    lines = (build_root() / "run" / "serve-interrupted" / "simulation.log").read_text()
+    assert re.search(r"^time +\d+\.\d s, simulated 0\.00\d ms", lines, re.MULTILINE), lines
+    assert re.search(r"^interrupted +while the driver was brought up", lines, re.MULTILINE)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.7, 1.4])
+def test_ctrl_c_at_any_moment_of_the_start(narrow, seconds):
+    """Whatever it is at: a summary, no traceback, nobody left."""
+    serve = subprocess.Popen(
+        [*COMMAND, "--port0", "udp:127.0.0.1:9", *narrow],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        start_new_session=True, preexec_fn=hear,
+    )  # fmt: skip
+    try:
+        children = Path(f"/proc/{serve.pid}/task/{serve.pid}/children")
+        end = time.monotonic() + PATIENCE
+        # The compiler that is asked for its version is one too.
+        while not any(is_simulation(int(pid)) for pid in children.read_text().split()):
+            assert time.monotonic() < end, "no simulation was started"
+            time.sleep(0.02)
+        time.sleep(seconds)
+        os.killpg(serve.pid, signal.SIGINT)
+        out, errors = serve.communicate(timeout=PATIENCE)
+    finally:
+        if serve.poll() is None:
+            os.killpg(serve.pid, signal.SIGKILL)
+            serve.communicate()
+    assert (serve.returncode, errors.splitlines()[-1]) == (130, "tailrace: interrupted")
+    assert "Traceback" not in out + errors
+    assert re.search(r"^time  ", out, re.MULTILINE), out
+    assert re.search(r"^wire", out, re.MULTILINE), out
+
+
+def hear():
+    """In a child: a shell that has put us into the background has made us deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def is_simulation(pid):
+    try:
+        return "tailrace_sim.fast.process" in Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False
+
+
+def verb(monkeypatch, capsys, build, *arguments):
+    """(exit code, standard output, standard error) of a verb in this process."""
+    for module in ("serve", "demo"):
+        monkeypatch.setattr(f"tailrace_sim.cli.{module}.build_for_user", build)
+    monkeypatch.setattr(sys, "argv", ["tailrace", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code, *capsys.readouterr()
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_the_device_is_built(monkeypatch, capsys, tmp_path):
+    code, out, err = verb(monkeypatch, capsys, interrupted, "serve", "--port0", "udp:127.0.0.1:9")
+    assert (code, err) == (130, "tailrace: interrupted\n")
+    assert re.search(r"^interrupted +while the device was built", out, re.MULTILINE)
+    assert re.search(r"^wire +no frame in or out; udp:127.0.0.1:9 was not open", out, re.MULTILINE)
+    code, out, err = verb(monkeypatch, capsys, interrupted, "demo", "-o", tmp_path)
+    assert (code, err) == (130, "tailrace: interrupted\n")
+    assert out == "0 of 20 frames were back; the driver was not up yet\n"
+
+
+@pytest.mark.parametrize(
+    ("peer", "complaint"),
+    [
+        ("udp:127.0.0.1:9,127.0.0.1:{port}", "in use by another program"),
+        ("udp:127.0.0.1:9,192.0.2.1:0", "no address of this machine"),
+        ("unix:{tmp}/none/a", "in a folder that does not exist"),
+        ("unix:{tmp}/a,{tmp}/file", "exists and is no socket"),
+        ("tap:a/b", "an interface's name has"),
+        ("pcap:{tmp}/none.pcap", "none.pcap"),
+        ("pcap:{tmp}/file", "file"),
+        ("pcap:,{tmp}/none/out.pcap", "cannot be written"),
+        ("pcap:,{tmp}", "cannot be written: Is a directory"),
+        ("carrier:pigeon", "nothing a port can be connected to"),
+    ],
+)
+def test_a_bad_peer_is_told_before_the_build(monkeypatch, capsys, tmp_path, peer, complaint):
+    def build(*_, **__):
+        raise AssertionError("minutes were spent on a build")
+
+    (tmp_path / "file").write_text("x")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        text = peer.format(port=sock.getsockname()[1], tmp=tmp_path)
+        code, out, err = verb(monkeypatch, capsys, build, "serve", "--port0", text)
+    assert (code, out) == (1, "")
+    assert complaint in err
+    assert err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_trying_a_capture_leaves_it_alone(tmp_path):
+    out = tmp_path / "out.pcap"
+    out.write_bytes(b"precious")
+    try_peer(f"pcap:,{out}")
+    assert out.read_bytes() == b"precious"
+
+
+def test_trying_a_socket_gives_it_back(tmp_path):
+    try_peer(f"unix:{tmp_path}/a,{tmp_path}/b")
+    assert not list(tmp_path.iterdir())
+    open_peer(f"unix:{tmp_path}/a,{tmp_path}/b").close()
+
+
 def test_a_socket_in_use(narrow):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
@@ -144,6 +275,8 @@ def test_a_socket_in_use(narrow):
 
 
 def test_seconds(narrow):
+    build_device(Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2)), backend="fast")
     done = call("--port0", "udp:127.0.0.1:9", "--seconds", "0.5", "--realtime", "0.01", *narrow)
     assert done.returncode == 0, done.stderr
+    assert "building" not in done.stderr, "it was there"
     assert "host, received" in done.stdout

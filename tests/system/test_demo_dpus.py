@@ -30,6 +30,14 @@ def test_capture_to_the_other_host_and_back(monkeypatch, capsys, tmp_path):
     assert len(read_frames(tmp_path / "output.pcap")) == 20
 
 
+def test_a_trace_of_both(monkeypatch, capsys, tmp_path):
+    """Each of 20 frames leaves a port and enters the other, twice."""
+    lines = demo(monkeypatch, capsys, "--dpus", 2, "--trace", "frames", "-o", tmp_path)
+    for dpu in range(2):
+        for way in ("out", "in"):
+            assert sum(f" dpu {dpu} port 0 {way} " in line for line in lines) == 20
+
+
 def test_every_fault_is_accounted_for(monkeypatch, capsys, tmp_path):
     shares = ["--loss", 0.05, "--reorder", 0.1, "--duplicate", 0.05, "--corrupt", 0.05]
     lines = demo(
@@ -52,6 +60,7 @@ def test_every_fault_is_accounted_for(monkeypatch, capsys, tmp_path):
         (["--dpus", "2", "--corrupt", "nan"], "--corrupt is a share"),
         (["--dpus", "2", "--delay", "-1"], "--delay must be 0 to 1000000 nanoseconds"),
         (["--dpus", "2", "--backend", "cocotb"], "need the fast backend"),
+        (["--dpus", "2", "--profile"], "--waves and --profile show one device"),
     ],
 )
 def test_what_cannot_be(monkeypatch, capsys, arguments, complaint):

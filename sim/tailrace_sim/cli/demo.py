@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from tailrace.cli.errors import UserError
 from tailrace_hw.config import Config
 from tailrace_sim import traffic
-from tailrace_sim.build import BuildError, Model, build_root, repository
+from tailrace_sim.build import Model, build_root, repository
+from tailrace_sim.cli.building import build_for_user
 from tailrace_sim.cli.demo_dpus import LinkOptions, demo_dpus
-from tailrace_sim.cli.generate import ConfigOption, WidthOption, load_config
+from tailrace_sim.cli.generate import ConfigOption, SeedOption, WidthOption, load_config
 from tailrace_sim.cli.looking import (
     ProfileOption,
     TraceFileOption,
@@ -23,10 +23,10 @@ from tailrace_sim.cli.looking import (
     make_look,
     report_look,
 )
-from tailrace_sim.cli.progress import following
-from tailrace_sim.cli.terminal import check_writable, make_console, working
+from tailrace_sim.cli.progress import following, told_how_far
+from tailrace_sim.cli.terminal import check_writable, make_console, print_rows
 from tailrace_sim.demo_report import Outcome, summary_rows, write_report
-from tailrace_sim.device import build_device, check_backend, default_backend
+from tailrace_sim.device import check_backend, default_backend
 from tailrace_sim.look import Look
 from tailrace_sim.models.pcap import CapturedFrame, PcapError, read_frames, write_pcap
 from tailrace_sim.run import TRACE, SimulationError, own_run, pick_seed, run
@@ -77,13 +77,9 @@ def _check_fit(inputs: list[bytes], config: Config, *, generated: bool) -> None:
 
 def _build(config: Config, look: Look, backend: str | None, console: Console) -> Model:
     start = time.monotonic()
-    with working(console, "building the device (Verilog, then Verilator; two minutes, once)"):
-        try:
-            model = build_device(
-                config, waves=look.waves is not None, profile=look.profile, backend=backend
-            )
-        except BuildError as error:
-            raise UserError(str(error)) from error
+    model = build_for_user(
+        config, console, waves=look.waves is not None, profile=look.profile, backend=backend
+    )
     console.print(f"device ready after {time.monotonic() - start:.1f} s: {model.path}")
     return model
 
@@ -172,7 +168,7 @@ def demo(
     corrupt: Annotated[
         float | None, typer.Option("--corrupt", help="Share that arrives with a bad FCS.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Replay a run.")] = None,
+    seed: SeedOption = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Where results go.")
     ] = Path("out/demo"),
@@ -186,8 +182,8 @@ def demo(
     link.check(dpus, backend or default_backend())
     console = make_console()
     look = make_look(waves, trace, trace_file, profile)
-    if dpus > 1 and look:
-        raise UserError("--waves, --trace and --profile show one device: leave out --dpus")
+    if dpus > 1 and (look.waves is not None or look.profile):
+        raise UserError("--waves and --profile show one device: leave out --dpus")
     look.check_backend(backend or default_backend())
     settings = load_config(config, width)
     seed = pick_seed() if seed is None else seed
@@ -195,21 +191,20 @@ def demo(
     _check_fit(inputs, settings, generated=frames is not None or size is not None)
     for path in (output / _CAPTURE, *([] if dpus > 1 else [output / _REPORT])):
         check_writable(path)
-    model = _build(settings, look, backend, console)
+    with told_how_far(console, len(inputs)):
+        model = _build(settings, look, backend, console)
     if dpus > 1:
         demo_dpus(
-            model, inputs, settings, ring=ring, link=link, seed=seed, output=output, console=console
-        )
+            model, inputs, settings, ring=ring, link=link, seed=seed, output=output,
+            console=console, look=look,
+        )  # fmt: skip
         return
     parameters = {"ring": ring, "config": settings.to_dict()}
     outcome, directory = _simulate(model, inputs, parameters, seed, look, console)
     report_look(look, directory, output, model, settings, console)
 
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     rows = summary_rows(outcome, settings)
-    for name, value in rows:
-        table.add_row(name, value)
-    console.print(table)
+    print_rows(console, rows)
     nanoseconds = 1e9 / settings.clock_hz
     write_pcap(
         output / _CAPTURE,

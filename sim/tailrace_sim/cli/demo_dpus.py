@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from tailrace.cli.errors import UserError
 from tailrace_hw.config import Config
 from tailrace_sim import traffic
 from tailrace_sim.build import Model, build_root
 from tailrace_sim.cli.progress import following
+from tailrace_sim.cli.terminal import print_rows
 from tailrace_sim.demo_report import match, percentile
+from tailrace_sim.look import Look
 from tailrace_sim.models.pcap import CapturedFrame, write_pcap
-from tailrace_sim.run import SimulationError, own_run, run
+from tailrace_sim.run import TRACE, SimulationError, own_run, run
 
 __all__ = ["LinkOptions", "demo_dpus"]
 
@@ -169,7 +170,7 @@ def _rows(outcome: Outcome, config: Config) -> list[tuple[str, str]]:
 
 def demo_dpus(
     model: Model, inputs: list[bytes], config: Config, *, ring: str, link: LinkOptions, seed: int,
-    output: Path, console: Console,
+    output: Path, console: Console, look: Look,
 ) -> None:  # fmt: skip
     """Run it, show what came of it, leave the frames that came back in ``output``.
 
@@ -183,21 +184,20 @@ def demo_dpus(
         work = build_root() / "run" / name
         work.mkdir(parents=True, exist_ok=True)
         traffic.save_frames(work / "input.txt", inputs)
-        with following(console, work / "progress", len(inputs)):
+        shown = work / TRACE if look.trace and look.trace_file is None else None
+        with following(console, work / "progress", len(inputs), shown):
             try:
                 run(
                     model, "tailrace_sim.demo_dpus_run", name=name, tests=["demo_dpus"],
                     parameters={**settings, "work": str(work)}, seed=seed, devices=2,
+                    look=look,
                 )  # fmt: skip
             except SimulationError as error:
                 raise UserError(str(error)) from error
         values = json.loads((work / "outcome.json").read_text())
         outputs = traffic.load_frames(work / "output.txt")
     outcome = Outcome(inputs=inputs, outputs=outputs, **values)
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for title, text in _rows(outcome, config):
-        table.add_row(title, text)
-    console.print(table)
+    print_rows(console, _rows(outcome, config))
     nanoseconds = 1e9 / config.clock_hz
     frames = zip(outputs, outcome.returned, strict=True)
     write_pcap(

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-__all__ = ["following"]
+__all__ = ["following", "told_how_far"]
 
 
 def _follow(
@@ -25,6 +25,24 @@ def _follow(
                 progress.update(task, completed=int(path.read_text()))
             if text := lines.read():
                 progress.console.out(text, end="", highlight=False)
+
+
+@contextmanager
+def told_how_far(console: Console, total: int, marker: Path | None = None) -> Iterator[None]:
+    """An interrupt while this is open says how many frames were back.
+
+    Parameters
+    ----------
+    total : frames
+    marker : where the simulation writes their number; None: there is no simulation yet
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        back = marker.read_text() if marker is not None and marker.exists() else ""
+        note = "" if back else "; the driver was not up yet"
+        console.print(f"{back or 0} of {total} frames were back{note}")
+        raise
 
 
 @contextmanager
@@ -49,11 +67,8 @@ def following(
         follower = threading.Thread(target=_follow, args=(marker, trace, progress, task, finished))
         follower.start()
         try:
-            yield
-        except KeyboardInterrupt:
-            back = marker.read_text() if marker.exists() else ""
-            console.print(f"{back or 0} of {total} frames were back")
-            raise
+            with told_how_far(console, total, marker):
+                yield
         finally:
             finished.set()
             follower.join()

@@ -1,6 +1,9 @@
 """``./tailrace serve``: the device on a network, with a host behind it that answers."""
 
 import ipaddress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +11,8 @@ import typer
 
 from tailrace.cli.errors import UserError
 from tailrace_sim.build import build_root
-from tailrace_sim.cli.generate import ConfigOption, WidthOption, load_config
+from tailrace_sim.cli.building import build_for_user, check_fast
+from tailrace_sim.cli.generate import ConfigOption, SeedOption, WidthOption, load_config
 from tailrace_sim.cli.looking import (
     ProfileOption,
     TraceFileOption,
@@ -17,9 +21,8 @@ from tailrace_sim.cli.looking import (
     make_look,
     report_look,
 )
-from tailrace_sim.cli.shell import build_fast
-from tailrace_sim.cli.terminal import make_console
-from tailrace_sim.fast.network.address import FORMS, check_peer
+from tailrace_sim.cli.terminal import make_console, print_rows
+from tailrace_sim.fast.network.address import FORMS, check_peer, try_peer
 from tailrace_sim.fast.pacer import check_realtime
 from tailrace_sim.run import SimulationError, own_run, pick_seed, run
 
@@ -32,6 +35,30 @@ def _address(text: str) -> str:
         return str(ipaddress.IPv4Interface(text).ip)
     except ValueError:
         raise UserError(f"--address must be an IPv4 address like 10.0.0.2, not {text!r}") from None
+
+
+@contextmanager
+def _summary(peer: str, told: Path | None = None) -> Iterator[None]:
+    """An interrupt while this is open is told of, if the simulation has not done so itself.
+
+    Parameters
+    ----------
+    peer : of the port
+    told : there if it has; None: there is no simulation yet
+    """
+    start = time.monotonic()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if told is None or not told.exists():
+            when = "while the device was built" if told is None else "before the simulation ran"
+            rows = [
+                ("time", f"{time.monotonic() - start:.1f} s, simulated 0.000 ms"),
+                ("interrupted", when),
+                ("wire", f"no frame in or out; {peer} was not open"),
+            ]
+            print_rows(make_console(), rows)
+        raise
 
 
 def serve(
@@ -55,9 +82,10 @@ def serve(
     trace: TraceOption = None,
     trace_file: TraceFileOption = None,
     profile: ProfileOption = False,
-    seed: Annotated[int | None, typer.Option("--seed", help="Replay a run.")] = None,
+    seed: SeedOption = None,
 ) -> None:
     """Run the device as a network device until interrupted."""
+    check_fast("serve")
     check_peer(port0)
     host = _address(address)
     if realtime is not None:
@@ -66,20 +94,30 @@ def serve(
         raise UserError(f"--seconds must be above 0, not {seconds:g}")
     settings = load_config(config, width)
     look = make_look(waves, trace, trace_file, profile)
-    model = build_fast(settings, "serve", waves=look.waves is not None, profile=look.profile)
+    # Better now than behind the minutes of a build.
+    try_peer(port0)
+    console = make_console(stderr=True)
+    with _summary(port0):
+        model = build_for_user(
+            settings, console, waves=look.waves is not None, profile=look.profile
+        )
     with own_run("serve") as name:
         directory = build_root() / "run" / name
-        complaint = directory / "complaint"
-        complaint.unlink(missing_ok=True)
+        complaint, summary = directory / "complaint", directory / "summary"
+        for path in (complaint, summary):
+            path.unlink(missing_ok=True)
         parameters = {
             "config": settings.to_dict(), "peer": port0, "address": host, "echo": echo,
             "realtime": realtime, "seconds": seconds, "cwd": str(Path.cwd()),
+            "told": str(summary),
         }  # fmt: skip
         try:
-            run(
-                model, "tailrace_sim.serve_run", name=name, tests=["serve"], parameters=parameters,
-                seed=pick_seed() if seed is None else seed, look=look, foreground=True,
-            )  # fmt: skip
+            with _summary(port0, summary):
+                run(
+                    model, "tailrace_sim.serve_run", name=name, tests=["serve"],
+                    parameters=parameters, seed=pick_seed() if seed is None else seed, look=look,
+                    foreground=True,
+                )  # fmt: skip
         except SimulationError as error:
             raise UserError(str(error)) from error
         finally:

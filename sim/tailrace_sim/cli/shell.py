@@ -7,34 +7,14 @@ from typing import Annotated
 import typer
 
 from tailrace.cli.errors import UserError
-from tailrace_hw.config import Config
-from tailrace_sim.build import BuildError, Model, build_root
-from tailrace_sim.cli.generate import ConfigOption, WidthOption, load_config
-from tailrace_sim.cli.terminal import make_console, working
-from tailrace_sim.device import build_device, default_backend
+from tailrace_sim.build import build_root
+from tailrace_sim.cli.building import build_for_user, check_fast
+from tailrace_sim.cli.generate import ConfigOption, SeedOption, WidthOption, load_config
+from tailrace_sim.cli.terminal import make_console
 from tailrace_sim.look import Look
 from tailrace_sim.run import SimulationError, own_run, pick_seed, run
 
-__all__ = ["build_fast", "shell"]
-
-
-def build_fast(config: Config, verb: str, *, waves: bool = False, profile: bool = False) -> Model:
-    """The device on the fast backend, for a verb that has a user in front of it.
-
-    Raises
-    ------
-    UserError
-        It cannot be built, or another backend is asked for.
-    """
-    if default_backend() != "fast":
-        raise UserError(f"{verb} runs on the fast backend only; unset TAILRACE_BACKEND")
-    # Not to standard output, which is the user's.
-    console = make_console(stderr=True)
-    try:
-        with working(console, "building the device (two minutes, once)"):
-            return build_device(config, waves=waves, profile=profile)
-    except BuildError as error:
-        raise UserError(str(error)) from error
+__all__ = ["shell"]
 
 
 def _read_script(script: Path | None) -> tuple[str | None, str]:
@@ -58,12 +38,14 @@ def shell(
     script: Annotated[
         Path | None, typer.Option("--script", metavar="FILE", help="Run this instead of asking.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Replay a session.")] = None,
+    seed: SeedOption = None,
 ) -> None:
     """Open a Python prompt with the device enumerated and its drivers up."""
+    check_fast("shell")
     settings = load_config(config, width)
     text, name = _read_script(script)
-    model = build_fast(settings, "shell")
+    # Not to standard output, which is the user's.
+    model = build_for_user(settings, make_console(stderr=True))
     with own_run("shell") as run_name:
         status = build_root() / "run" / run_name / "status"
         status.unlink(missing_ok=True)

@@ -1,13 +1,15 @@
 """What the verbs print on and write to."""
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from tailrace.cli.errors import UserError
 
-__all__ = ["check_writable", "make_console", "working"]
+__all__ = ["check_writable", "make_console", "print_rows", "working"]
 
 #: Of output that is no terminal: scripts read lines, so none is broken.
 _UNBROKEN = 1000
@@ -25,6 +27,14 @@ def working(console: Console, what: str) -> AbstractContextManager[object]:
         return console.status(what)
     console.print(what)
     return nullcontext()
+
+
+def print_rows(console: Console, rows: Iterable[tuple[str, object]]) -> None:
+    """Names and values, a line each."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in rows:
+        table.add_row(name, str(value))
+    console.print(table)
 
 
 def check_writable(path: Path) -> None:

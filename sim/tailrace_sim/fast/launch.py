@@ -17,8 +17,9 @@ HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 130
 #: With this in its environment, the process logs there instead of to standard output.
 LOG = "TAILRACE_LOG"
-#: Seconds that the simulation has to come to the end of its stride and close its files.
-_PATIENCE = 20
+#: Seconds that the simulation has to start, on a machine with much to do, to come to the end of its
+#: stride and to close its files.
+_PATIENCE = 60
 
 
 def launch(
@@ -77,7 +78,8 @@ def _ended(child: subprocess.Popen) -> Iterator[None]:
             try:
                 # Not the signal of Ctrl-C: a second one of those means at once.
                 child.terminate()
-                child.wait(_PATIENCE)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(_PATIENCE)
             finally:
                 child.kill()
                 child.wait()

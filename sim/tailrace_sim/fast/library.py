@@ -19,6 +19,7 @@ from pathlib import Path
 from tailrace_sim.build import (
     BUILD_FLAGS,
     BuildError,
+    announce,
     build_root,
     check_wave_headers,
     compiler,
@@ -86,6 +87,7 @@ def build_library(
     path = directory / "libtailrace.so"
     with locked(directory):
         if not path.exists():
+            announce()
             environment = _environment()
             directory.mkdir(parents=True, exist_ok=True)
             (directory / "pins.cpp").write_text(_pins_source(pins))
@@ -167,6 +169,7 @@ def _build_model(verilog: Path, top: str, waves: bool, profile: bool) -> Path:
     done = directory / "done"
     with locked(directory):
         if not done.exists():
+            announce()
             environment = _environment()
             if waves:
                 check_wave_headers()

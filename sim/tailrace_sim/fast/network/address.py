@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from tailrace.cli.errors import UserError
-from tailrace_sim.fast.network.capture import CapturePeer
+from tailrace_sim.fast.network.capture import CapturePeer, check_captures
 from tailrace_sim.fast.network.datagram import UdpPeer, UnixPeer
 from tailrace_sim.fast.network.peer import Limits, Peer
 from tailrace_sim.fast.network.tap import TapPeer
 
-__all__ = ["FORMS", "check_peer", "open_peer"]
+__all__ = ["FORMS", "check_peer", "open_peer", "try_peer"]
 
 FORMS = "udp:HOST:PORT[,LOCALHOST:LOCALPORT], unix:PATH[,LOCALPATH], tap:NAME or pcap:[IN][,OUT]"
 _KINDS = ("udp", "unix", "tap", "pcap")
@@ -56,6 +56,31 @@ def check_peer(text: str) -> None:
             _endpoint(local, text, lowest=0)
 
 
+def try_peer(text: str) -> None:
+    """Whether :func:`open_peer` works here and now: opens it and gives it back.
+
+    Raises
+    ------
+    UserError
+        It does not.
+    """
+    check_peer(text)
+    kind, remote, local = _split(text)
+    if kind == "pcap":
+        # To open it would be to empty the file.
+        check_captures(*_files(text, remote, local))
+    else:
+        open_peer(text).close()
+
+
+def _files(text: str, remote: str, local: str | None) -> tuple[Path | None, Path | None]:
+    """Capture to read and capture to write."""
+    source, sink = Path(remote) if remote else None, None if local is None else Path(local)
+    if source is not None and sink is not None and source.absolute() == sink.absolute():
+        raise UserError(f"{text}: both files are the same; choose another one to write")
+    return source, sink
+
+
 def open_peer(text: str, limits: Limits | None = None) -> Peer:
     """Open what a port is to be connected to.
 
@@ -78,7 +103,4 @@ def open_peer(text: str, limits: Limits | None = None) -> Peer:
         return UnixPeer.open(remote, local, limits)
     if kind == "tap":
         return TapPeer.open(remote, limits)
-    source, sink = Path(remote) if remote else None, None if local is None else Path(local)
-    if source is not None and sink is not None and source.absolute() == sink.absolute():
-        raise UserError(f"{text}: both files are the same; choose another one to write")
-    return CapturePeer(source, sink, limits)
+    return CapturePeer(*_files(text, remote, local), limits)
