@@ -111,7 +111,7 @@ class Trace:
         lib, device = self._kernel.lib, self._device
         handlers: dict[int, Callable[[Any], None]] = {
             lib.TR_REQUEST: self._requested,
-            lib.TR_ANSWER: self._answered,
+            lib.TR_READ_COMPLETION: self._answered,
             lib.TR_INTERRUPT: lambda event: self._pcie(
                 "device>host", "MSI", event.c, None, f"0x{event.b:08x}", 4,
                 f"data 0x{event.a:08x}",

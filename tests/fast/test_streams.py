@@ -340,13 +340,13 @@ def test_completions_are_told_when_asked_for(bench):
     b, p, lib = bench, bench.probe, bench.probe.lib
     p.link.split = 1
     b.run([Tlp(False, BASE + 4, 100, 14, 7, tag=1)])
-    assert p.take(lib.TR_ANSWER) == []
+    assert p.take(lib.TR_READ_COMPLETION) == []
     b.rc.tlps, p.link.export_completions, b.mapped[1] = [], 1, 0
     b.run([Tlp(False, BASE + 4, 100, 14, 7, tag=2), Tlp(False, BASE + PAGE, 4, 15, 15, tag=3)])
     lib.tr_pcie_complete(p.world, 0, [4 << 16, 1 | 1 << 16, 77, 5], 4, 1)
     for _ in range(5):
         b.step()
-    told = [(list(memoryview(e[5]).cast("I")), e[1]) for e in p.take(lib.TR_ANSWER)]
+    told = [(list(memoryview(e[5]).cast("I")), e[1]) for e in p.take(lib.TR_READ_COMPLETION)]
     assert told == [(tlp[0], int(k == 8)) for k, tlp in enumerate(b.rc.tlps)]
     assert len(told) == 9, "7 pieces of 64 bytes, a refusal, one of Python"
 

@@ -8,7 +8,8 @@ import typer
 from tailrace.cli.errors import UserError
 from tailrace_hw.top import identities
 from tailrace_sim.build import build_root
-from tailrace_sim.cli.generate import ConfigOption, WidthOption, load_config
+from tailrace_sim.cli.building import build_for_user, check_fast
+from tailrace_sim.cli.generate import ConfigOption, SeedOption, WidthOption, load_config
 from tailrace_sim.cli.looking import (
     ProfileOption,
     TraceFileOption,
@@ -17,9 +18,8 @@ from tailrace_sim.cli.looking import (
     make_look,
     report_look,
 )
-from tailrace_sim.cli.shell import build_fast
 from tailrace_sim.cli.terminal import make_console
-from tailrace_sim.fast.network.address import FORMS, check_peer
+from tailrace_sim.fast.network.address import FORMS, check_peer, try_peer
 from tailrace_sim.fast.pacer import check_realtime
 from tailrace_sim.fast.vfio.sockets import check_socket
 from tailrace_sim.run import SimulationError, own_run, pick_seed, run
@@ -68,9 +68,10 @@ def plug(
     trace: TraceOption = None,
     trace_file: TraceFileOption = None,
     profile: ProfileOption = False,
-    seed: Annotated[int | None, typer.Option("--seed", help="Replay a run.")] = None,
+    seed: SeedOption = None,
 ) -> None:
     """Put the device into a slot of another program, as QEMU's vfio-user-pci."""
+    check_fast("plug")
     if port0 is not None:
         check_peer(port0)
     if realtime is not None:
@@ -78,7 +79,12 @@ def plug(
     settings = load_config(config, width)
     sockets = _sockets(function, len(identities(settings)))
     look = make_look(waves, trace, trace_file, profile)
-    model = build_fast(settings, "plug", waves=look.waves is not None, profile=look.profile)
+    if port0 is not None:
+        # Better now than behind the minutes of a build.
+        try_peer(port0)
+    model = build_for_user(
+        settings, make_console(stderr=True), waves=look.waves is not None, profile=look.profile
+    )
     with own_run("plug") as name:
         directory = build_root() / "run" / name
         complaint = directory / "complaint"

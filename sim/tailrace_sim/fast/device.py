@@ -161,7 +161,7 @@ class FastDevice(TailraceDevice):
         return tlp
 
     def answer(self, event: Any) -> Answer:
-        """What a ``TR_ANSWER`` event tells of."""
+        """What a ``TR_READ_COMPLETION`` event tells of."""
         payload = bytes(self.kernel.ffi.buffer(event.data, event.length))
         first, second, third = memoryview(payload[: 4 * _COMPLETION_HEADER]).cast("I")
         data = payload[4 * _COMPLETION_HEADER + (first & 3) :][: first >> 16 & 0x1FFF]

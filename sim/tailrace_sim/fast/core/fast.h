@@ -76,7 +76,7 @@ enum {
     TR_CLIENT_READ = 12,  // bytes of a client's memory are wanted. a: number for tr_answer,
                           // b: address, c: function, d: bytes
     TR_CLIENT_WRITE = 13, // bytes for a client's memory: payload. a, b, c, d as above
-    TR_ANSWER = 14,       // the last beat of a requester completion is on RC
+    TR_READ_COMPLETION = 14, // the last beat of a requester completion is on RC
                           // (tr_pcie.export_completions). payload = its dwords, descriptor first.
                           // a: 1 if discontinued
     TR_LINK_OUT = 15,     // a frame left a MAC port for a link (tr_port.export_links). As
@@ -117,7 +117,7 @@ typedef struct {
     uint32_t stall_rq;        // share of cycles in which no request is taken, of 256
     uint32_t stall_rc;        // share of cycles without a completion beat, of 256
     uint32_t bus_number;      // of the device, for requests without requester_id_enable
-    uint32_t export_completions; // 1: TR_ANSWER for every completion
+    uint32_t export_completions; // 1: TR_READ_COMPLETION for every completion
     // Counters, cleared by Python; cycles are of the user clock, all ones: none.
     uint64_t read_bytes, read_tlps, write_bytes, write_tlps, interrupts;
     uint64_t first_read, last_read, first_write, last_write, last_interrupt;
@@ -261,7 +261,8 @@ typedef struct {
 } tr_link;
 
 // What leaves port `from_port` of device `from` enters port `to_port` of `to`, and is no
-// TR_FRAME_OUT any more: TR_LINK_OUT and TR_LINK_IN if the ports export them. One direction; call it twice for a cable.
+// TR_FRAME_OUT any more: TR_LINK_OUT and TR_LINK_IN if the ports export them. One direction; call
+// it twice for a cable.
 tr_link *tr_connect(tr_world *world, uint32_t from, uint32_t from_port, uint32_t to,
                     uint32_t to_port);
 

@@ -71,7 +71,7 @@ void RcSource::end(uint32_t last) {
     ++ends_;
     open_ = false;
     if (settings_.export_completions != 0) {
-        reporter_.report(TR_ANSWER, completion_.discontinue, 0, 0, 0,
+        reporter_.report(TR_READ_COMPLETION, completion_.discontinue, 0, 0, 0,
                          {completion_.dwords.data(), 4 * completion_.count});
     }
 }
