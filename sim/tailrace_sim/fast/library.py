@@ -1,7 +1,8 @@
 """The fast backend's library: a Verilated device and the C++ core in one shared object.
 
-Two caches under ``build_root()/fast``, each by content: ``model-<key>`` has the Verilated design as
-an archive, minutes of work; ``<top>-<key>`` the core compiled against it, seconds.
+Three caches under ``build_root()/fast``, each by content: ``model-<key>`` has the Verilated design
+as an archive, minutes of work; ``core-<key>`` the objects of the core that fit every design;
+``<top>-<key>`` the few that do not, and the library, seconds.
 """
 
 import bisect
@@ -35,6 +36,8 @@ __all__ = ["Library", "Pin", "build_library", "code_map"]
 _PREFIX = "Vdevice"
 _PIC = "-fPIC -fvisibility=hidden -fno-semantic-interposition"
 _FAST, _SLOW = f"-O2 {_PIC}", f"-O0 {_PIC}"
+#: Units of the core that know the design's class.
+_OF_THE_DESIGN = ("device.cpp", "interface.cpp", "world.cpp")
 _CORE_FLAGS = f"-std=c++20 -O2 {_PIC} -Wall -Wextra -Wno-missing-field-initializers"
 
 
@@ -91,8 +94,9 @@ def build_library(
             environment = _environment()
             directory.mkdir(parents=True, exist_ok=True)
             (directory / "pins.cpp").write_text(_pins_source(pins))
-            units = [path for path in sources if path.suffix == ".cpp"]
-            _compile_core(directory, model, [*units, directory / "pins.cpp"], waves, environment)
+            core = _build_core(sources, environment)
+            units = [*(CORE / name for name in _OF_THE_DESIGN), directory / "pins.cpp"]
+            _link(directory, model, units, core, waves, environment)
     return Library(path=path, pins=pins, waves=waves)
 
 
@@ -243,24 +247,49 @@ void bind_pins({_PREFIX} &model, void **at) {{
 """
 
 
-def _compile_core(
-    directory: Path, model: Path, units: Sequence[Path], waves: bool, environment: dict[str, str]
-) -> None:
+def _rules(units: Sequence[Path], flags: Sequence[str]) -> tuple[list[str], str]:
+    """Names of objects, and the rules of a makefile that compile them."""
+    objects = [f"{unit.stem}.o" for unit in units]
+    rules = "".join(
+        f"{name}: {unit}\n\tg++ {' '.join(flags)} -c {unit} -o {name}\n"
+        for name, unit in zip(objects, units, strict=True)
+    )
+    return objects, rules
+
+
+def _build_core(sources: Sequence[Path], environment: dict[str, str]) -> list[Path]:
+    """Objects of the core that fit every design."""
+    units = [path for path in sources if path.suffix == ".cpp" and path.name not in _OF_THE_DESIGN]
+    directory = build_root() / "fast" / f"core-{_key([_CORE_FLAGS], sources)}"
+    objects, rules = _rules(units, [*_CORE_FLAGS.split(), f"-I{CORE}"])
+    done = directory / "done"
+    with locked(directory):
+        if not done.exists():
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(parents=True)
+            (directory / "Makefile").write_text(f"all: {' '.join(objects)}\n{rules}")
+            _run(["make", "-j", jobs()], directory, environment, "compiling the core")
+            done.touch()
+    return [directory / name for name in objects]
+
+
+def _link(
+    directory: Path, model: Path, units: Sequence[Path], core: Sequence[Path], waves: bool,
+    environment: dict[str, str],
+) -> None:  # fmt: skip
+    """The library, from what knows the design, the core and the design."""
     root = Path(environment["VERILATOR_ROOT"]) / "include"
     flags = [
         *_CORE_FLAGS.split(), f"-I{CORE}", f"-isystem{model}", f"-isystem{root}",
         f"-isystem{root}/vltstd", f"-DVM_TRACE_FST={int(waves)}", f"-DVM_TRACE={int(waves)}",
     ]  # fmt: skip
-    objects = [f"{unit.stem}.o" for unit in units]
-    rules = "\n".join(
-        f"{name}: {unit}\n\tg++ {' '.join(flags)} -c {unit} -o {name}"
-        for name, unit in zip(objects, units, strict=True)
-    )
+    objects, rules = _rules(units, flags)
     archives = f"{model}/lib{_PREFIX}.a {model}/libverilated.a"
     libraries = "-pthread -lz -llz4" if waves else "-pthread"
     (directory / "Makefile").write_text(
         f"libtailrace.so: {' '.join(objects)}\n"
-        f"\tg++ -shared -o partial.so $^ {archives} {libraries}\n\tmv partial.so $@\n{rules}\n"
+        f"\tg++ -shared -o partial.so $^ {' '.join(map(str, core))} {archives} {libraries}\n"
+        f"\tmv partial.so $@\n{rules}"
     )
     _run(["make", "-j", jobs()], directory, environment, "compiling the core")
     for name in objects:
