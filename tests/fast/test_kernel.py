@@ -43,3 +43,12 @@ def test_what_an_event_raises_fails_the_test_and_not_the_simulator(model):
 def test_a_module_that_is_not_there_is_an_error(model):
     with pytest.raises(SimulationError, match="simulation failed"):
         run(model, "no_such_module", name="fast_missing", tests=["x"], python_path=[HERE])
+
+
+def test_what_the_core_is_told(model):
+    tests = [
+        "settings_follow", "requests_are_packed_as_by_the_library",
+        "a_discontinued_completion_is_none",
+    ]  # fmt: skip
+    run(model, "device_cocotb", name="fast_device", tests=tests, parameters=PARAMETERS,
+        python_path=[HERE])  # fmt: skip

@@ -297,6 +297,26 @@ def test_a_simulation_that_does_not_end(monkeypatch):
     assert child.returncode == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("log", ["log", None], ids=["background", "foreground"])
+def test_ctrl_c_while_the_process_is_made(monkeypatch, tmp_path, log):
+    """Before there is a child to hear it: it is heard of all the same, and nobody is left."""
+    made = []
+    hears = "import signal; signal.pthread_sigmask(signal.SIG_UNBLOCK, [2, 15]); signal.pause()"
+
+    class Child(subprocess.Popen):
+        def __init__(self, command, **options):
+            os.kill(os.getpid(), signal.SIGINT)
+            super().__init__([sys.executable, "-c", hears], **options)
+            made.append(self)
+
+    monkeypatch.setattr(launch.subprocess, "Popen", Child)
+    # A child that Ctrl-C ends is not one of ours, which say 130.
+    expected = RuntimeError if log is None else KeyboardInterrupt
+    with pytest.raises(expected):
+        launch.launch([], tmp_path, {}, tmp_path / log if log else None)
+    assert made[0].returncode in (-signal.SIGINT, -signal.SIGTERM, 1)
+
+
 def test_the_parent_alone_is_interrupted(endless):
     process, simulation, directory = endless()
     process.send_signal(signal.SIGINT)

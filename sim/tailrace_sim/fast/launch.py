@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -44,14 +45,20 @@ def launch(
         output: IO[str] | None = None
         if log is not None:
             output = stack.enter_context(open(log, "w"))
-        child = subprocess.Popen(
-            command, cwd=directory, env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL if output else None, stdout=output,
-            stderr=subprocess.STDOUT if output else None, preexec_fn=hold_signals,
-        )  # fmt: skip
-        stack.enter_context(_ended(child))
+        with _noted() as interrupts:
+            child = subprocess.Popen(
+                command, cwd=directory, env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL if output else None, stdout=output,
+                stderr=subprocess.STDOUT if output else None, preexec_fn=hold_signals,
+            )  # fmt: skip
+            stack.enter_context(_ended(child))
         if output is None:
             stack.enter_context(_deaf())
+        if interrupts:
+            if output is not None:
+                raise KeyboardInterrupt
+            # It may have come before there was a child to hear it.
+            child.send_signal(signal.SIGINT)
         status = child.wait()
     if status == INTERRUPTED:
         raise KeyboardInterrupt
@@ -66,6 +73,23 @@ def hold_signals() -> None:
     :func:`tailrace_sim.fast.process.main` lets the signals in.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+
+
+@contextlib.contextmanager
+def _noted() -> Iterator[list[int]]:
+    """Ctrl-C is noted, to be obeyed later: between a fork and its end nobody could.
+
+    A child would run our handler, and we would not know the child.
+    """
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted  # signals are the main thread's
+        return
+    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
