@@ -182,3 +182,15 @@ def test_waves(probe_library, probe, tmp_path):
     kind, _, start, end = struct.unpack(">BQQQ", path.read_bytes()[:25])
     assert kind == 0
     assert (start, end) == (20 * PERIOD, 39 * PERIOD + PERIOD // 2)
+
+
+def test_a_reordered_frame_is_late_by_what_it_may(cable):
+    """Not by less and not by more, beside the delay that every frame has."""
+    c = cable()
+    c.link.delay, c.link.reorder_delay, c.link.reorder = 20 * PERIOD, 50 * PERIOD, 1_000_000
+    for frame in frames(random.Random(1), 3):
+        c.send(frame)
+    c.run(120)
+    for left, arrived in zip(c.left, c.arrived, strict=True):
+        assert left + 70 <= arrived[2] <= left + 72
+    assert c.link.reordered == 3

@@ -87,3 +87,60 @@ def test_device_that_lets_a_frame_wait(library, probe):
         p.cycle()
     assert ["tready" in text for text in broken(p)] == [True] * -(-100 // lanes)
     assert p.port.frames_in == 1
+
+
+def entering(p, cycles):
+    """(data, last) of the beats that the design gets in so many cycles."""
+    beats = []
+    for _ in range(cycles):
+        p.cycle()
+        if p.peek("port0__rx__tvalid"):
+            count = p.peek("port0__rx__tkeep").bit_length()
+            lanes = p.pins["port0__rx__tdata"][1] // 8
+            data = p.peek("port0__rx__tdata").to_bytes(lanes, "little")[:count]
+            beats.append((data, p.peek("port0__rx__tlast")))
+    return beats
+
+
+def test_a_pause_is_between_frames(library, probe):
+    """What has begun goes on; nothing begins."""
+    p = probe(library)
+    lanes = p.pins["port0__rx__tdata"][1] // 8
+    p.poke("x_port0__rx__tready", 1)
+    for _ in range(2):
+        p.lib.tr_port_send(p.world, 0, 0, bytes(8 * lanes), 8 * lanes, 0)
+    begun = entering(p, 4)
+    assert begun
+    p.port.pause = 1
+    rest = entering(p, 20)
+    assert [last for _, last in begun + rest] == [0] * 7 + [1]
+    p.port.pause = 0
+    assert len(entering(p, 20)) == 8
+
+
+def test_a_reset_in_a_frame(library, probe):
+    """The frame that the device saw the start of comes again, whole; one that leaves is lost."""
+    p = probe(library)
+    lanes = p.pins["port0__rx__tdata"][1] // 8
+    frame = random.Random(pick_seed()).randbytes(6 * lanes)
+    p.poke("x_port0__rx__tready", 1)
+    p.lib.tr_port_send(p.world, 0, 0, frame, len(frame), 0)
+    assert entering(p, 4)
+    drive(p, bytes(lanes), lanes, False)
+    p.cycle()
+    p.drive("port0__tx")
+    p.poke("port0_rst", 1)
+    for _ in range(3):
+        p.cycle()
+    assert not p.peek("port0__rx__tvalid")
+    assert not p.peek("port0__tx__tready")
+    p.poke("port0_rst", 0)
+    p.cycle()
+    beats = entering(p, 20)
+    assert b"".join(data for data, _ in beats) == frame
+    assert (p.port.frames_in, p.port.frames_out) == (1, 0)
+    drive(p, b"abc", lanes, True)
+    p.cycle()
+    p.drive("port0__tx")
+    p.cycle()
+    assert [event[5] for event in p.take(p.lib.TR_FRAME_OUT)] == [b"abc"]

@@ -1,116 +1,16 @@
 """Formats and rules of the C++ core's interfaces: the test plays the design, beat by beat."""
 
 import random
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
+from tailrace_sim.models.usp_beats import RcMonitor, Tlp, rq_beats
 from tailrace_sim.run import pick_seed
 
 BASE, SIZE = 1 << 32, 1 << 16
 PAGE = 4096
 BAD_STATUS, POISONED, INVALID_TAG, FLR, TIMEOUT = 2, 1, 6, 8, 9
-
-
-@dataclass
-class Tlp:
-    """A requester request."""
-
-    write: bool
-    address: int
-    length: int
-    first_be: int
-    last_be: int
-    tag: int = 0
-    seq_num: int = 0
-    function: int = 1
-    data: list[int] = field(default_factory=list)
-
-    def dwords(self):
-        return [
-            self.address & 0xFFFFFFFC, self.address >> 32,
-            self.length | self.write << 11 | self.function << 16, self.tag | 1 << 24, *self.data,
-        ]  # fmt: skip
-
-
-def rq_beats(tlps, width, rng):
-    """Beats of requests back to back, with straddle at 512 bits where the dice say so."""
-    if width == 256:
-        for tlp in tlps:
-            dwords = tlp.dwords()
-            for start in range(0, len(dwords), 8):
-                piece = dwords[start : start + 8]
-                user = tlp.first_be | tlp.last_be << 4
-                user |= (tlp.seq_num & 15) << 24 | (tlp.seq_num >> 4) << 60
-                yield {
-                    "tdata": sum(d << 32 * k for k, d in enumerate(piece)),
-                    "tkeep": (1 << len(piece)) - 1,
-                    "tuser": user if start == 0 else 0,
-                    "tlast": int(start + 8 >= len(dwords)),
-                }
-        return
-    queue = [(tlp, tlp.dwords()) for tlp in tlps]
-    done = 0
-    while queue:
-        data = user = starts = ends = lane = 0
-        while lane < 16 and queue:
-            tlp, dwords = queue[0]
-            if done == 0:
-                if lane and (starts == 2 or ends == 2 or rng.random() < 0.2):
-                    break
-                user |= 1 << 20 + starts | lane // 4 << 22 + 2 * starts
-                user |= tlp.first_be << 4 * starts | tlp.last_be << 8 + 4 * starts
-                user |= tlp.seq_num << 61 + 6 * starts
-                starts += 1
-            piece = dwords[done : done + 16 - lane]
-            data |= sum(d << 32 * (lane + k) for k, d in enumerate(piece))
-            lane += len(piece)
-            done += len(piece)
-            if done == len(dwords):
-                user |= 1 << 26 + ends | (lane - 1) << 28 + 4 * ends
-                ends += 1
-                queue.pop(0)
-                done = 0
-                lane = 16 if lane > 8 else 8
-        yield {"tdata": data, "tuser": user, "tkeep": 0xFFFF, "tlast": 0}
-
-
-class RcMonitor:
-    """Puts the completions of RC beats together, and checks their framing."""
-
-    def __init__(self, width):
-        self.width = width
-        self.tlps = []
-        self.open = None
-
-    def beat(self, data, user, keep, last):
-        wide = self.width == 512
-        lanes = self.width // 32
-        if wide:
-            starts = [4 * (user >> 68 + 2 * k & 3) for k in range(4) if user >> 64 + k & 1]
-            ends = [user >> 80 + 4 * k & 15 for k in range(4) if user >> 76 + k & 1]
-            assert not last
-        else:
-            starts = [0] if user >> 32 & 1 else []
-            ends = [user >> 35 & 7] if user >> 34 & 1 else []
-            assert last == len(ends)
-        assert (self.open is None) == (0 in starts)
-        pieces = [] if self.open is None else [(0, self.open)]
-        pieces += [(lane, ([], [])) for lane in starts]
-        used = 0
-        self.open = None
-        for index, (lane, piece) in enumerate(pieces):
-            end = ends[index] if index < len(ends) else lanes - 1
-            for k in range(lane, end + 1):
-                piece[0].append(data >> 32 * k & 0xFFFFFFFF)
-                piece[1].append(user >> 4 * k & 15)
-                used |= 1 << k
-            if index < len(ends):
-                self.tlps.append(piece)
-            else:
-                self.open = piece
-        assert keep == used
 
 
 @pytest.fixture(scope="module", params=["narrow", "wide"])
@@ -187,7 +87,10 @@ def random_request(rng, write, tag):
     else:
         first, last = rng.choice([15, 14, 12, 8]), rng.choice([15, 7, 3, 1])
     data = [rng.getrandbits(32) for _ in range(count)] if write else []
-    return Tlp(write, address, count, first, last, tag, rng.randrange(64), data=data)
+    return Tlp(
+        write, address, count, first, last, tag, rng.randrange(64), data=data,
+        traffic_class=rng.randrange(8), attributes=rng.randrange(8),
+    )  # fmt: skip
 
 
 def enabled(tlp):
@@ -243,6 +146,7 @@ def check_reads(b, requests, memory, link):
         low, count = dwords[0] & 0xFFF, dwords[0] >> 16 & 0x1FFF
         length = dwords[1] & 0x7FF
         assert len(dwords) == 3 + length
+        assert dwords[2] == tlp.fields()
         assert dwords[0] >> 12 & 15 == 0
         assert dwords[1] >> 16 == tlp.function
         assert count == max(len(left), 1)
@@ -348,6 +252,7 @@ def test_completions_are_told_when_asked_for(bench):
         b.step()
     told = [(list(memoryview(e[5]).cast("I")), e[1]) for e in p.take(lib.TR_READ_COMPLETION)]
     assert told == [(tlp[0], int(k == 8)) for k, tlp in enumerate(b.rc.tlps)]
+    assert b.rc.bad[-9:] == [False] * 8 + [True]
     assert len(told) == 9, "7 pieces of 64 bytes, a refusal, one of Python"
 
 
@@ -398,3 +303,76 @@ def test_broken_requests(bench):
         b.beats.append({name: rng.getrandbits(bits) for name, bits in sizes.items()})
     b.run([], idle=3)
     assert len(b.broken()) > 5, "garbage is found out"
+
+
+def end_of(b):
+    """(tag, error code) of what came over RC, which is forgotten."""
+    found = [(tlp[0][2] & 0xFF, tlp[0][0] >> 12 & 15) for tlp in b.rc.tlps]
+    b.rc.tlps = []
+    return found
+
+
+def test_only_the_function_that_is_reset_loses_its_reads(bench):
+    b = bench
+    b.probe.poke("pcie__cfg_function_status", 0x6666)
+    b.probe.link.latency = 400_000
+    for end, code in ((1, FLR), (255, FLR)):
+        reads = [Tlp(False, BASE, 1, 15, 0, tag=t, function=t) for t in range(4)]
+        b.beats += rq_beats(reads, b.width, random)
+        for _ in range(12):
+            b.step()
+        b.probe.lib.tr_pcie_end(b.probe.world, 0, end, code)
+        for _ in range(140):
+            b.step()
+        ended = {t: code for t in range(4) if end in (t, 255)}
+        late = [(t, INVALID_TAG) for t in ended]
+        found = end_of(b)
+        assert found[: len(ended)] == list(ended.items())
+        assert sorted(found) == sorted([(t, ended.get(t, 0)) for t in range(4)] + late)
+
+
+def test_what_ends_a_read_has_its_fields(bench):
+    """A time-out neither early nor late, with traffic class and attributes of the request."""
+    b = bench
+    b.probe.link.latency, b.probe.link.timeout = 1 << 40, 400_000
+    read = Tlp(False, BASE, 1, 15, 0, tag=9, traffic_class=5, attributes=3)
+    b.beats += rq_beats([read], b.width, random)
+    for _ in range(100):
+        b.step()
+    assert b.rc.tlps == []
+    for _ in range(10):
+        b.step()
+    ((dwords, _),) = b.rc.tlps
+    assert dwords[0] >> 12 & 15 == TIMEOUT
+    assert dwords[1] >> 16 == read.function
+    assert dwords[2] == read.fields()
+
+
+def test_where_messages_end(bench):
+    """Interrupts are writes to 0xFEE00000 up to 0xFEEFFFFF, and nothing beside them."""
+    b = bench
+    places = (0xFEDFFFFC, 0xFEE00000, 0xFEE80000, 0xFEEFFFFC, 0xFEF00000)
+    b.run([Tlp(True, place, 1, 15, 0, data=[7]) for place in places])
+    assert [event[2] for event in b.probe.take(b.probe.lib.TR_INTERRUPT)] == list(places[1:4])
+    refused = [event[2] for event in b.probe.take(b.probe.lib.TR_REFUSED)]
+    assert refused == [places[0], places[4]]
+
+
+def test_a_discontinued_request_never_was(bench):
+    b = bench
+    bad = Tlp(True, BASE, 2, 15, 15, data=[1, 2], seq_num=4, discontinue=True)
+    b.run([bad])
+    assert (b.numbers, b.memory[:8].tolist(), b.probe.link.write_tlps) == ([], [0] * 8, 0)
+    b.run([Tlp(True, BASE, 2, 15, 15, data=[1, 2], seq_num=5)])
+    assert (b.numbers, b.memory[4], b.broken()) == ([5], 2, [])
+
+
+def test_first_and_last_cycle(bench):
+    """Counters have the first and the last request of a kind, until Python clears them."""
+    b, link = bench, bench.probe.link
+    read, write = Tlp(False, BASE, 1, 15, 0), Tlp(True, BASE, 1, 15, 0, data=[1])
+    for kind, tlp in (("read", read), ("write", write)):
+        for _ in range(3):
+            b.run([tlp])
+        first, last = getattr(link, f"first_{kind}"), getattr(link, f"last_{kind}")
+        assert 80 < last - first < 400
