@@ -96,9 +96,12 @@ class Terminal:
     def expect(self, pattern: str, again: str = "") -> str:
         """What comes up to the end of the pattern; ``again`` is typed while there is nothing."""
         end = time.monotonic() + PATIENCE
+        next_key = 0.0
         while not (found := re.search(pattern, self._text, re.DOTALL)):
             assert time.monotonic() < end, f"no {pattern!r} in {self._text!r}"
-            self.type(again)
+            if time.monotonic() >= next_key:
+                self.type(again)
+                next_key = time.monotonic() + 1
             if select.select([self._master], [], [], 1)[0]:
                 try:
                     self._text += os.read(self._master, 4096).decode()
@@ -140,6 +143,14 @@ def test_at_a_terminal(narrow, monkeypatch):
     terminal.type("await wait(10 ** 12)\n")
     terminal.expect(r"\n")
     time.sleep(0.5)
+    terminal.expect(r"KeyboardInterrupt\r\n>>> $", again="\x03")
+    # Impatient fingers do not end the session.
+    terminal.type("await wait(10 ** 12)\n")
+    terminal.expect(r"\n")
+    time.sleep(0.5)
+    for _ in range(5):
+        terminal.type("\x03")
+        time.sleep(0.01)
     terminal.expect(r"KeyboardInterrupt\r\n>>> $", again="\x03")
     terminal.type("half a line")
     terminal.expect("half a line")

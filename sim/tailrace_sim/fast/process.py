@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 
@@ -26,6 +27,8 @@ PROFILE = "profile.json"
 _SAMPLES = 997  # a second; no divisor of what else happens in a second
 _ALWAYS = (1 << 64) - 1
 _PERIOD = 4000  # ps of the core's clock
+#: Seconds that an interrupt may wait for the end of a stride.
+_PATIENCE = 3
 _PR_SET_PDEATHSIG = 1
 
 _kernel: Kernel | None = None
@@ -37,14 +40,20 @@ def running() -> Kernel | None:
 
 
 def _obey_signals(kernel: Kernel) -> None:
-    """An interrupt ends a stride, not a line of Python; a second one does not wait for that.
+    """An interrupt ends a stride, not a line of Python; one that comes when another has waited for
+    that in vain does not wait. Impatient fingers are nothing in vain.
 
     A parent that dies, however it does, counts as one: nobody would end us.
     """
 
+    first = 0.0
+
     def interrupt(number: int, frame: FrameType | None) -> None:
-        impatient = number == signal.SIGINT and kernel.interrupted
-        if impatient or kernel.raise_interrupt:
+        nonlocal first
+        if not kernel.interrupted:
+            first = time.monotonic()
+        in_vain = kernel.interrupted and time.monotonic() - first > _PATIENCE
+        if kernel.raise_interrupt or (in_vain and number == signal.SIGINT):
             raise KeyboardInterrupt
         kernel.interrupted = True
 
