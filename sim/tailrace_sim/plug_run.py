@@ -157,5 +157,6 @@ async def plug(dut) -> None:
         left = slot.left if settings["once"] else Event()
         await First(plugged.interrupted.wait(), left.wait())
         pacer.stop()
+        await slot.finish()
     kernel.was_interrupted = plugged.interrupted.is_set()
     _print(console, await plugged.summary(pacer.slept))

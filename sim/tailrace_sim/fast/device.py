@@ -211,7 +211,10 @@ class FastDevice(TailraceDevice):
     def _drive_status(self) -> None:
         super()._drive_status()
         self.link.bus_number = self.bus_num
-        self.link.extended_tag = sum(
-            function.pcie_cap.extended_tag_field_enable << index
-            for index, function in enumerate(self.functions)
-        )
+        # The core sees this at once, and the pins only behind the edge: a function that a reset
+        # takes Bus Master from still masters it in this cycle, with the tags it had.
+        for index, function in enumerate(self.functions):
+            if function.pcie_cap.extended_tag_field_enable:
+                self.link.extended_tag |= 1 << index
+            elif function.bus_master_enable:
+                self.link.extended_tag &= ~(1 << index)

@@ -170,7 +170,7 @@ int32_t tr_map(tr_world *world, uint32_t device, uint32_t function, int32_t fd, 
 int32_t tr_unmap(tr_world *world, uint32_t device, uint32_t function, uint64_t base,
                  uint64_t size);
 void tr_unmap_all(tr_world *world, uint32_t device, uint32_t function);
-// Drop every request that waits for the client.
+// Nothing waits for the client any more: writes are dropped, reads refused.
 void tr_space_end(tr_world *world, uint32_t device, uint32_t function);
 // The client's answer to TR_CLIENT_READ, with its bytes, or to TR_CLIENT_WRITE.
 void tr_answer(tr_world *world, uint32_t device, uint32_t function, uint64_t number,

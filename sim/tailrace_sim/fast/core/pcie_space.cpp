@@ -318,6 +318,14 @@ void Space::forget(uint32_t tag) {
 }
 
 void Space::end() {
+    for (const auto &held : held_) {
+        if (held->request.type() == memory_read) {
+            completer_.refuse(held->request, held->requester, reporter_.now());
+        }
+    }
+    for (const auto &[tag, read] : reads_) {
+        completer_.refuse(read->held.request, read->held.requester, reporter_.now());
+    }
     held_.clear();
     reads_.clear();
     messages_.clear();

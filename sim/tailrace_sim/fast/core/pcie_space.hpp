@@ -61,7 +61,7 @@ public:
     void answer(uint64_t id, const uint8_t *data, uint64_t length, bool good);
     // A read that the block has given up.
     void forget(uint32_t tag);
-    // Drop what waits.
+    // Drop writes that wait, and refuse the reads.
     void end();
     // No further request should come now.
     bool full() const { return held_.size() >= most_held || messages_.size() >= most_held; }

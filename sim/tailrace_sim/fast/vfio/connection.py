@@ -3,6 +3,7 @@
 import array
 import contextlib
 import os
+import select
 import socket
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ from tailrace_sim.fast.vfio.protocol import HEADER, LONGEST, MAX_FDS, BadClient,
 __all__ = ["Connection"]
 
 #: Bytes that wait for a client that does not read, until it is given up.
-_UNREAD = 4 << 20
+_UNREAD = 8 << 20
 #: Messages that are taken at once: others have their turn too.
 _BATCH = 64
 
@@ -45,6 +46,12 @@ class Connection:
     def in_message(self) -> bool:
         """A part of a message is here."""
         return bool(self._received) or self._header is not None
+
+    def is_hung_up(self) -> bool:
+        """The client has gone, whatever it has sent before."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     # In
 

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from cocotb.triggers import Lock
+from cocotb.triggers import ClockCycles, Lock
 from cocotbext.pcie.core.tlp import CplStatus
 
 from tailrace_hw.pcie.identity import MSIX_BAR, MSIX_TABLE_OFFSET
@@ -26,6 +26,8 @@ _ENTRY = 16
 _FIRST_BAR, _BARS, _ROM = 0x10 // 4, 6, 0x30 // 4
 _DEVICE_CONTROL = 2  # dwords into the PCI Express capability
 _INITIATE_FLR = 1 << 15
+#: Cycles from the start of a reset until no request of the function gets through any more.
+_MASTER_GOES = 4
 
 
 class PluggedFunction:
@@ -128,6 +130,7 @@ class PluggedFunction:
         )
         async with self._lock:
             await self._model.write_config_register(register, value, enables)
+            self._keep_extended_tags()
         if flr:
             await self._finish_reset()
 
@@ -135,6 +138,13 @@ class PluggedFunction:
         """The function decodes memory, for a host of our own."""
         async with self._lock:
             self._model.memory_space_enable = True
+
+    def _keep_extended_tags(self) -> None:
+        """The device cannot take tags back once it had leave to use them, see
+        :class:`~tailrace_hw.pcie.functions.ExtendedTags`: a host must not withdraw it."""
+        if not self._model.pcie_cap.extended_tag_field_enable:
+            self._model.pcie_cap.extended_tag_field_enable = True
+            self._host.device.status_changed.set()
 
     # Resets
 
@@ -147,10 +157,11 @@ class PluggedFunction:
     async def _finish_reset(self) -> None:
         """A function level reset has begun: its end, and what only we know."""
         self.resets += 1
+        # Until Bus Master has gone, requests still come; the reset waits for the end of each read.
+        await ClockCycles(self._host.clock, _MASTER_GOES)
         self._host.end_space(self.number)
         await self._host.device.wait_flr(self.number)
-        # Nothing that was on its way before may come out behind.
-        self._host.end_space(self.number)
+        self._keep_extended_tags()
         self._shadow = self._empty_bars()
         for bar, address in self._addresses.items():
             self._model.bar[bar] = address & 0xFFFFFFFF | self._model.bar[bar] & 0xF

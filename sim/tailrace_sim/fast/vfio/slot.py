@@ -44,12 +44,12 @@ class Place:
         self.client: Client | None = None
         self.clients = self.busy = 0
         self.messages = self.late = 0
-        self.queue: Queue[tuple[Client, Message | None]] = Queue()
+        self.queue: Queue[tuple[Client, Message | None] | None] = Queue()
 
     async def serve(self) -> None:
-        """Requests, one behind the other, without end."""
-        while True:
-            client, message = await self.queue.get()
+        """Requests, one behind the other, until there is None."""
+        while (item := await self.queue.get()) is not None:
+            client, message = item
             if message is not None:
                 await client.handle(message)
             else:
@@ -99,6 +99,7 @@ class Slot:
         self._epoll = select.epoll()
         self.places: dict[int, Place] = {}
         self.left = Event()
+        self._serving: list[Any] = []
         self._config_lock = Lock()
         host.memory.fence()
         try:
@@ -123,7 +124,18 @@ class Slot:
         for place in self.places.values():
             await place.function.reset()
             place.function.resets = 0
-            cocotb.start_soon(place.serve())
+            self._serving.append(cocotb.start_soon(place.serve()))
+
+    async def finish(self) -> None:
+        """Nobody has the functions any more; behind this they are at rest."""
+        for place in self.places.values():
+            place.listener.close()
+            if place.client is not None:
+                place.client.end("")
+                self._drop(place, place.client)
+            place.queue.put_nowait(None)
+        for task in self._serving:
+            await task
 
     # What the pacer asks
 
@@ -170,6 +182,9 @@ class Slot:
             for message in client.receive():
                 place.queue.put_nowait((client, message))
                 moved += 1
+        elif client.connection.is_hung_up():
+            # What waits is of no use to anybody any more.
+            client.end("")
         client.answer_late()
         if client.gone is not None:
             self._drop(place, client)
@@ -184,6 +199,13 @@ class Slot:
             sock, _ = place.listener.accept()
         except OSError:
             return 0
+        client = place.client
+        if client is not None and client.connection.is_hung_up():
+            # It has gone since we looked, and this may be the same one again.
+            self._pump(place, client)
+            if place.client is client:
+                client.end("")
+                self._drop(place, client)
         if place.client is not None:
             place.busy += 1
             sock.close()
