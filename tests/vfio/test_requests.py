@@ -42,9 +42,13 @@ def refused(number, function, *arguments, **options):
 
 def wait_for_end(client):
     """The server disconnects."""
-    with pytest.raises((EOFError, ConnectionError)):
+
+    def read_on():
         while True:
             client.take()
+
+    with pytest.raises((EOFError, ConnectionError)):
+        read_on()
 
 
 # What there is
@@ -369,8 +373,7 @@ def test_a_client_that_does_not_read():
             connection.flush()
         assert received == 4 * data
         with pytest.raises(BadClient, match="does not read"):
-            for _ in range(12):
-                connection.send(data)
+            connection.send(12 * data)
     assert connection.is_hung_up()
     connection.close()
 

@@ -4,13 +4,13 @@ import asyncio
 import random
 
 import pytest
-from tailrace_sim.models.vfio_client import DMA_READ, DMA_WRITE, PATIENCE, VfioClient
-from tailrace_sim.models.vfio_host import VfioHost
 
 from tailrace.host import FunctionAddress
 from tailrace.pci import PciFunction
 from tailrace.virtio.net import VirtioNet
 from tailrace.virtio.net_types import NetOptions, TxFrame
+from tailrace_sim.models.vfio_client import DMA_READ, DMA_WRITE, PATIENCE, VfioClient
+from tailrace_sim.models.vfio_host import VfioHost
 from tailrace_sim.run import pick_seed
 
 

@@ -145,7 +145,7 @@ class FastPcieHost(PcieHost):
         return space
 
     def end_space(self, function: int) -> None:
-        """Nothing of a function waits for its memory any more: writes are dropped, reads refused."""
+        """Nothing of a function waits for its memory: writes are dropped, reads refused."""
         kernel = self._kernel
         kernel.lib.tr_space_end(kernel.world, self.device.index, function)
 

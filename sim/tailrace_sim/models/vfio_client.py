@@ -97,7 +97,11 @@ class VfioClient:
         while self.unanswered:
             number, command, body = self.unanswered.pop(0)
             address, size = struct.unpack_from("<QQ", body)
-            found = [m[address - base :] for base, m in self.guest if base <= address < base + len(m)]
+            found = [
+                memory[address - base :]
+                for base, memory in self.guest
+                if base <= address < base + len(memory)
+            ]
             if not found or len(found[0]) < size or self.failing:
                 self.sock.sendall(HEADER.pack(number, command, HEADER.size, REPLY | ERROR, 14))
                 continue
@@ -120,8 +124,9 @@ class VfioClient:
         end = time.monotonic() + seconds
         while True:
             left = end - time.monotonic()
-            ready, _, _ = select.select([self.sock, *readable], [], [], max(left, 0))
-            if self.sock in ready:
+            own = self.sock.fileno()
+            ready, _, _ = select.select([own, *readable], [], [], max(left, 0))
+            if own in ready:
                 self.take()
             elif ready:
                 return True

@@ -5,9 +5,9 @@ import os
 import time
 
 import numpy as np
-from tailrace_sim.models.vfio_client import CONFIG, EVENTFD, MSIX, NONE, TRIGGER, VfioClient
 
 from tailrace.host import DmaBuffer, FunctionAddress, Host, Interrupt
+from tailrace_sim.models.vfio_client import CONFIG, EVENTFD, MSIX, NONE, TRIGGER, VfioClient
 
 #: Where the guest's BARs go, and how many bus addresses each may take.
 BAR_BASE, BAR_STRIDE = 0xC000_0000, 0x10_0000
