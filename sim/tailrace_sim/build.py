@@ -195,21 +195,28 @@ def compiler() -> str:
 
 
 _RUNTIME = re.compile(r"^VM_GLOBAL_\w+ \+= \\\n((?:  \w+ \\\n)+)", re.MULTILINE)
+#: What each file of each model includes first, and is large.
+_HEADER = "runtime.h"
 
 
 def provide_runtime(
     directory: Path, prefix: str, settings: Sequence[str], environment: Mapping[str, str]
-) -> None:
+) -> list[str]:
     """Put Verilator's runtime beside a model that is verilated and not yet compiled.
 
-    It is as much work as a small model and the same for all of them, so it is compiled once for
-    each set of commands that the model's makefile has for it. ``make`` finds the objects there.
+    Its objects and its precompiled header are as much work as a small model and the same for all
+    of them, so they are made once for each set of commands that the model's makefile has for it.
+    ``make`` finds them there.
 
     Parameters
     ----------
-    directory : with ``<prefix>.mk``
+    directory : with ``<prefix>.mk``; below :func:`build_root`
     settings : variables that ``make`` is given, as for the rest of the model
     environment : of ``make``, see :func:`toolchain_env`
+
+    Returns
+    -------
+    More variables for the rest of the model.
 
     Raises
     ------
@@ -218,10 +225,19 @@ def provide_runtime(
     """
     lists = _RUNTIME.findall((directory / f"{prefix}_classes.mk").read_text())
     objects = [f"{name}.o" for each in lists for name in re.findall(r"\w+", each)]
-    make, log = ["make", "-f", f"{prefix}.mk", *settings], directory / "runtime.log"
+    headers = [f"{_HEADER}.fast.gch", f"{_HEADER}.slow.gch"]
+    # In place of the model's own precompiled header, which has the model's classes too.
+    extra = [
+        f"VK_PCH_H={_HEADER}",
+        f"VK_PCH_I_FAST=-include {_HEADER}.fast",
+        f"VK_PCH_I_SLOW=-include {_HEADER}.slow",
+    ]
+    (directory / _HEADER).write_text('#include "verilated.h"\n')
+    make = ["make", "-f", f"{prefix}.mk", *settings, *extra]
+    log = directory / "runtime.log"
     try:
         commands = subprocess.run(
-            [*make, "-n", *objects],
+            [*make, "-n", *objects, *headers],
             cwd=directory, env=environment, capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
         # Where Verilator is does not matter, what it is does.
@@ -232,21 +248,26 @@ def provide_runtime(
             if not cache.exists():
                 with open(log, "w") as output:
                     subprocess.run(
-                        [*make, "-j", jobs(), *objects],
+                        [*make, "-j", jobs(), *objects, *headers],
                         cwd=directory, env=environment, stdout=output, stderr=output, check=True,
                     )  # fmt: skip
                 partial = cache.with_suffix(".partial")
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir()
-                for name in objects:
-                    shutil.copyfile(directory / name, partial / name)
+                for name in (*objects, _HEADER, *headers):
+                    os.link(directory / name, partial / name)
                 partial.rename(cache)
-                return
-        for name in objects:
-            # The time of the copy counts: newer than the makefile.
-            shutil.copyfile(cache / name, directory / name)
+                return extra
     except subprocess.CalledProcessError as error:
         raise BuildError(f"compiling Verilator's runtime failed; see {log}") from error
+    for name in objects:
+        # The time of the copy counts: newer than the makefile.
+        shutil.copyfile(cache / name, directory / name)
+    for name in (_HEADER, *headers):
+        # Large, hence no copies. Their times are right among themselves.
+        (directory / name).unlink(missing_ok=True)
+        os.link(cache / name, directory / name)
+    return extra
 
 
 def jobs() -> str:
@@ -273,7 +294,8 @@ class _Runner(Verilator):
     def _execute_cmds(self, cmds, cwd, stdout=None):
         for command in cmds:
             if command[0] == "make":
-                provide_runtime(Path(cwd), "Vtop", command[command.index("-f") + 2 :], self.env)
+                settings = command[command.index("-f") + 2 :]
+                command = [*command, *provide_runtime(Path(cwd), "Vtop", settings, self.env)]
             super()._execute_cmds([command], cwd, stdout)
 
 

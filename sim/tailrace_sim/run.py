@@ -146,10 +146,12 @@ def run(
     look = (look or Look.from_environment()).fitting(backend=model.backend, waves=model.waves)
     directory = build_root() / "run" / name
     directory.mkdir(parents=True, exist_ok=True)
-    log, results = directory / _LOG, directory / _RESULTS
     if look.trace and look.trace_file is None and not foreground:
         look = dataclasses.replace(look, trace_file=directory / TRACE)
         print(f"trace {look.trace_file}")
+    test_filter = "(^|\\.)(" + "|".join(tests) + ")$"
+    start = _Start(model, module, test_filter, directory, seed, devices, foreground)
+    log, results = start.log, start.results
     if not foreground:
         print(f"seed {seed} (replay: {_SEED}={seed}), log {log}")
     environment = {
@@ -158,12 +160,10 @@ def run(
         _SEED: str(seed),
         **look.environment(),
     }
-    test_filter = "(^|\\.)(" + "|".join(tests) + ")$"
-    start = _start_fast if model.backend == "fast" else _start_cocotb
     with locked(directory), _environment(environment), _importable(python_path or []):
         results.unlink(missing_ok=True)
         try:
-            start(model, module, test_filter, directory, seed, devices, foreground)
+            (_start_fast if model.backend == "fast" else _start_cocotb)(start)
         except (RuntimeError, SystemExit) as error:
             # Failed tests end here too; what is known of them is in the results.
             if not results.exists():
@@ -177,56 +177,61 @@ def run(
     return Result(tests=tuple(ran), directory=directory, seed=seed)
 
 
-def _start_cocotb(
-    model: Model,
-    module: str,
-    test_filter: str,
-    directory: Path,
-    seed: int,
-    devices: int,
-    foreground: bool,
-) -> None:
+@dataclass(frozen=True)
+class _Start:
+    """What a simulator is started with, whichever it is."""
+
+    model: Model
+    module: str
+    test_filter: str
+    directory: Path
+    seed: int
+    devices: int
+    foreground: bool
+
+    @property
+    def log(self) -> Path:
+        return self.directory / _LOG
+
+    @property
+    def results(self) -> Path:
+        return self.directory / _RESULTS
+
+
+def _start_cocotb(start: _Start) -> None:
     """An executable with cocotb inside."""
-    if devices != 1:
-        raise UserError(f"{devices} devices in one simulation need the fast backend")
+    if start.devices != 1:
+        raise UserError(f"{start.devices} devices in one simulation need the fast backend")
+    waves = ["--trace-file", str(start.directory / "waves.fst"), "--trace"]
     _Runner().test(
-        hdl_toplevel=model.top,
+        hdl_toplevel=start.model.top,
         hdl_toplevel_lang="verilog",
-        test_module=module,
-        test_filter=test_filter,
-        build_dir=model.path,
-        test_dir=directory,
-        results_xml=str(directory / _RESULTS),
-        seed=seed,
+        test_module=start.module,
+        test_filter=start.test_filter,
+        build_dir=start.model.path,
+        test_dir=start.directory,
+        results_xml=str(start.results),
+        seed=start.seed,
         waves=False,
-        test_args=["--trace-file", str(directory / "waves.fst"), "--trace"] if model.waves else [],
-        log_file=None if foreground else directory / _LOG,
+        test_args=waves if start.model.waves else [],
+        log_file=None if start.foreground else start.log,
     )
 
 
-def _start_fast(
-    model: Model,
-    module: str,
-    test_filter: str,
-    directory: Path,
-    seed: int,
-    devices: int,
-    foreground: bool,
-) -> None:
+def _start_fast(start: _Start) -> None:
     """A Python process that cocotb takes for a simulator, see :mod:`tailrace_sim.fast.process`."""
-    log = directory / _LOG
     environment = {
-        "COCOTB_TOPLEVEL": model.top,
-        "COCOTB_TEST_MODULES": module,
-        "COCOTB_TEST_FILTER": test_filter,
-        "COCOTB_RESULTS_FILE": str(directory / _RESULTS),
-        "COCOTB_RANDOM_SEED": str(seed),
+        "COCOTB_TOPLEVEL": start.model.top,
+        "COCOTB_TEST_MODULES": start.module,
+        "COCOTB_TEST_FILTER": start.test_filter,
+        "COCOTB_RESULTS_FILE": str(start.results),
+        "COCOTB_RANDOM_SEED": str(start.seed),
         "TOPLEVEL_LANG": "verilog",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        LOG: str(log) if foreground else "",
+        LOG: str(start.log) if start.foreground else "",
     }
-    arguments = [str(model.path), model.top, str(devices)]
-    launch(arguments, directory, environment, None if foreground else log)
+    arguments = [str(start.model.path), start.model.top, str(start.devices)]
+    launch(arguments, start.directory, environment, None if start.foreground else start.log)
 
 
 @contextlib.contextmanager

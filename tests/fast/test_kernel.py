@@ -1,10 +1,12 @@
-"""cocotb on the fast backend: promises of a simulator, and failures that are told."""
+"""cocotb on the fast backend: promises of a simulator, and failures, told as on the other one."""
 
 from pathlib import Path
 
 import pytest
 
 from tailrace_hw.config import Config, VirtioNetConfig
+from tailrace_hw.lib.packet_fifo import PacketFifo
+from tailrace_sim.build import build, emit
 from tailrace_sim.device import build_device
 from tailrace_sim.run import SimulationError, run
 
@@ -25,13 +27,25 @@ def test_what_a_simulator_promises(model):
         python_path=[HERE])  # fmt: skip
 
 
-def test_the_reason_is_in_the_message(model):
+def fifo():
+    """The small one of tests/lib/test_run.py, for the cocotb backend."""
+    name = "lib_packet_fifo"
+    return build(emit(lambda: PacketFifo(64, 8, 16, stall=True), name, (64, 8, 16)), name)
+
+
+@pytest.mark.parametrize("backend", ["fast", "cocotb"])
+def test_the_reason_is_in_the_message(backend):
+    model = build_device(NARROW, backend="fast") if backend == "fast" else fifo()
     tests = ["fails_with_a_reason", "fails_without_words"]
     with pytest.raises(SimulationError) as caught:
-        run(model, "failing_cocotb", name="fast_failing", tests=tests, seed=7, python_path=[LIB])
+        run(model, "failing_cocotb", name=f"failing_{backend}", tests=tests, seed=7,
+            python_path=[LIB])  # fmt: skip
     message = str(caught.value)
     assert "fails_with_a_reason failed: the reason is this; " in message
+    assert "fails_without_words failed: " in message
     assert "(seed 7; see " in message
+    assert message.endswith("simulation.log)")
+    assert "detail" not in message
 
 
 def test_what_an_event_raises_fails_the_test_and_not_the_simulator(model):

@@ -1,6 +1,7 @@
 """Verilator's runtime is compiled once for all models that are compiled alike."""
 
 import os
+import subprocess
 
 import pytest
 
@@ -19,6 +20,9 @@ VM_GLOBAL_SLOW += \\
 RULES = """\
 verilated.o verilated_vpi.o: Vx.mk
 \techo $(OPT_GLOBAL) $@ >$@
+\techo $(OPT_GLOBAL) $@ >>../made
+$(VK_PCH_H).fast.gch $(VK_PCH_H).slow.gch: $(VK_PCH_H)
+\tcat $^ >$@
 \techo $(OPT_GLOBAL) $@ >>../made
 """
 ENVIRONMENT = {"PATH": os.environ["PATH"], "VERILATOR_ROOT": "/verilator"}
@@ -47,15 +51,19 @@ def test_the_runtime_is_compiled_once_for_each_set_of_flags(verilated, tmp_path)
         for unit in ("verilated", "verilated_vpi"):
             assert (directory / f"{unit}.o").read_text() == f"{flag} {unit}.o\n"
         made.append(len((tmp_path / "made").read_text().splitlines()))
-    assert made == [2, 2, 4, 4]
+    assert made == [4, 4, 8, 8]
 
 
 def test_make_takes_the_objects_that_are_there(verilated, tmp_path):
     provide_runtime(verilated("a"), "Vx", [], ENVIRONMENT)
     directory = verilated("b")
-    provide_runtime(directory, "Vx", [], ENVIRONMENT)
-    assert os.system(f"make -s -C {directory} -f Vx.mk verilated.o verilated_vpi.o") == 0
-    assert len((tmp_path / "made").read_text().splitlines()) == 2
+    settings = provide_runtime(directory, "Vx", [], ENVIRONMENT)
+    header = next(word for word in settings if word.startswith("VK_PCH_H=")).split("=")[1]
+    command = ["make", "-f", "Vx.mk", *settings, "verilated.o", "verilated_vpi.o"]
+    command += [f"{header}.fast.gch", f"{header}.slow.gch"]
+    subprocess.run(command, cwd=directory, env=ENVIRONMENT, check=True)
+    assert len((tmp_path / "made").read_text().splitlines()) == 4
+    assert "verilated.h" in (directory / f"{header}.fast.gch").read_text()
 
 
 def test_a_runtime_that_does_not_compile_is_not_kept(verilated):

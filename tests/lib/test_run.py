@@ -18,18 +18,6 @@ def model():
     return build(emit(lambda: PacketFifo(64, 8, 16, stall=True), name, (64, 8, 16)), name)
 
 
-def test_the_reason_is_in_the_message(model):
-    tests = ["fails_with_a_reason", "fails_without_words"]
-    with pytest.raises(SimulationError) as caught:
-        run(model, "failing_cocotb", name="failing", tests=tests, seed=7, python_path=[HERE])
-    message = str(caught.value)
-    assert "fails_with_a_reason failed: the reason is this; " in message
-    assert "fails_without_words failed: " in message
-    assert "(seed 7; see " in message
-    assert message.endswith("simulation.log)")
-    assert "detail" not in message
-
-
 def test_a_filter_that_matches_nothing_is_an_error(model):
     with pytest.raises(SimulationError, match=r"expected tests|failed"):
         run(model, "failing_cocotb", name="no_such", tests=["no_such"], python_path=[HERE])

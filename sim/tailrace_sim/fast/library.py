@@ -190,7 +190,7 @@ def _build_model(verilog: Path, top: str, waves: bool, profile: bool) -> Path:
                 "VM_PARALLEL_BUILDS=1", f"OPT_FAST={_FAST}", f"OPT_SLOW={_SLOW}",
                 f"OPT_GLOBAL={_FAST}",
             ]  # fmt: skip
-            provide_runtime(directory, _PREFIX, settings, environment)
+            settings += provide_runtime(directory, _PREFIX, settings, environment)
             command = ["make", "-f", f"{_PREFIX}.mk", "-j", jobs(), f"lib{_PREFIX}", *settings]
             _run(command, directory, environment, f"compiling {top}")
             for path in directory.iterdir():
