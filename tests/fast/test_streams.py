@@ -112,7 +112,7 @@ def test_random_traffic(bench):
     tags = list(range(256))
     numbers = []
     reads = 0
-    for split, reorder, limit in [(0, 1, 256), (1, 4, 128), (2, 8, 256), (0, 0, 4096)]:
+    for split, reorder, limit in [(0, 1, 128), (1, 4, 128), (2, 8, 256), (0, 0, 4096)]:
         link.split, link.reorder, link.max_payload = split, reorder, limit
         expected = b.memory.copy()
         rng.shuffle(tags)
