@@ -6,17 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tailrace_sim.build import build_root
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 # Its cache goes to the home folder otherwise, which may be missing or closed to us.
 os.environ.setdefault("MPLCONFIGDIR", str(build_root() / "matplotlib"))
-
-import matplotlib
-
-matplotlib.use("Agg")
-
-from matplotlib.figure import Figure
 
 __all__ = ["Report", "depth_figure", "histogram_figure", "throughput_figure"]
 
@@ -65,7 +63,7 @@ class Report:
         )
         self._parts.append(f"<h2>{html.escape(heading)}</h2><table>{cells}</table>")
 
-    def figure(self, heading: str, figure: Figure, note: str = "") -> None:
+    def figure(self, heading: str, figure: "Figure", note: str = "") -> None:
         """Add a picture."""
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -93,6 +91,11 @@ class Report:
 
 
 def _axes(xlabel: str, ylabel: str):
+    # Loaded only by who draws: it takes as long as the rest of a command's start.
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.use("Agg")
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(xlabel)
@@ -103,7 +106,7 @@ def _axes(xlabel: str, ylabel: str):
     return figure, axes
 
 
-def histogram_figure(values: Sequence[int], xlabel: str) -> Figure:
+def histogram_figure(values: Sequence[int], xlabel: str) -> "Figure":
     """Distribution of ``values``, with the median and the 99th percentile marked."""
     figure, axes = _axes(xlabel, "frames")
     axes.hist(values, bins=min(60, max(10, len(set(values)))), color=_FILL, edgecolor=_LINE,
@@ -119,7 +122,7 @@ def histogram_figure(values: Sequence[int], xlabel: str) -> Figure:
 
 def throughput_figure(
     series: Mapping[str, Sequence[tuple[int, int]]], *, cycles: int, clock_hz: int, bins: int = 80
-) -> Figure:
+) -> "Figure":
     """Gb/s over time, a line a direction.
 
     Parameters
@@ -141,7 +144,7 @@ def throughput_figure(
     return figure
 
 
-def depth_figure(series: Mapping[str, Sequence[tuple[int, int]]]) -> Figure:
+def depth_figure(series: Mapping[str, Sequence[tuple[int, int]]]) -> "Figure":
     """Queue depths over time: name to (cycle, depth) samples."""
     figure, axes = _axes("cycle", "frames")
     for (name, samples), colour in zip(series.items(), (_LINE, _SECOND, "#6a7f2a"), strict=False):

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Tile", "squarified", "treemap_figure"]
 
@@ -67,13 +68,17 @@ def _grouped(parts: Mapping[str, int], depth: int) -> dict[str, int]:
     return {name: luts for name, luts in sums.items() if luts}
 
 
-def treemap_figure(parts: Mapping[str, int]) -> Figure:
+def treemap_figure(parts: Mapping[str, int]) -> "Figure":
     """Groups by what is directly below the top, tiles by what is below that.
 
     Parameters
     ----------
     parts : LUTs of each instance without what is below it, by path
     """
+    # Loaded only by who draws: it takes as long as the rest of a command's start.
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
     figure = Figure(figsize=(9, 5.6), layout="constrained")
     axes = figure.subplots()
     axes.set_xlim(0, 160)
