@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from tailrace.cli.main import main
+from tailrace_hw.lib.fifo import SyncFifo
 from tailrace_sim.cli.terminal import make_console
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -165,6 +166,8 @@ def test_a_build_folder_that_cannot_be_made_gives_one_line(cli, monkeypatch, tmp
 
 def test_a_failure_of_yosys_gives_one_line(cli, monkeypatch, tmp_path):
     monkeypatch.setattr("tailrace_hw.verilog._PASSES", ("no_such_pass",))
+    # Elaborating the device takes long, and nothing of it is looked at.
+    monkeypatch.setattr("tailrace_hw.emit.Tailrace", lambda config: SyncFifo(8, 2))
     result = cli("verilog", "-o", str(tmp_path))
     assert result.returncode == 1
     assert result.stderr.startswith("tailrace: Yosys failed: ")
