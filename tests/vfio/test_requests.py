@@ -91,6 +91,15 @@ def test_configuration_space(client):
     assert client.config(0x100, 2) == 1
 
 
+def test_the_link(client):
+    """Speed and width as lspci reads them: Gen3 x16 (PCIe 5.0, 7.5.3)."""
+    speed, width = 3, 16
+    assert client.config(0x70 + 0x0C) & 0x3FF == speed | width << 4
+    assert client.config(0x70 + 0x12, 2) & 0x3FF == speed | width << 4
+    assert client.config(0x70 + 0x2C) >> 1 & 0x7F == 0b111
+    assert client.config(0x70 + 0x30) & 0xF == speed
+
+
 def test_bars_are_sized_and_moved(client):
     before = client.read(vfio.CONFIG, 0x10, 24)
     assert before == struct.pack("<6I", 4, 0, 12, 0, 0, 0)

@@ -16,6 +16,7 @@ __all__ = ["EXTEND_REGISTERS", "VIRTIO_CAPABILITIES", "TailraceFunction"]
 #: capability would be, and 0xB0 to 0xFF. PG213 promises that for the extended space (0x480 or 0xE80
 #: and up) only; that a block can be set up so that it leaves these to the user is our assumption.
 EXTEND_REGISTERS = frozenset([*range(0x48 // 4, 0x5C // 4), *range(0xB0 // 4, 0x100 // 4)])
+_LINK_CAPABILITIES = 3  # dwords into the PCI Express capability
 #: Where the capability chain of a virtio function goes on behind the block's own.
 VIRTIO_CAPABILITIES = 0xB0
 
@@ -54,8 +55,20 @@ class TailraceFunction(UltraScalePlusPcieFunction):
         """A function whose Memory Space Enable is 0 claims no request (PCIe 5.0, 7.5.1.1.3)."""
         return super().match_bar(addr, io) if self.memory_space_enable else None
 
+    def train(self, speed: int, width: int):
+        """The link is up: what its registers say (PCIe 5.0, 7.5.3.6 to 7.5.3.20)."""
+        capability = self.pcie_cap
+        capability.max_link_speed = capability.current_link_speed = speed
+        capability.max_link_width = capability.negotiated_link_width = width
+        capability.target_link_speed = speed
+        capability.supported_link_speeds = (1 << speed) - 1
+
     async def read_config_register(self, reg):
         value = await super().read_config_register(reg)
+        if reg == self.pcie_cap.offset + _LINK_CAPABILITIES:
+            # The library shifts the width the wrong way.
+            value = value & ~0x3FF | self.pcie_cap.max_link_speed
+            value |= self.pcie_cap.max_link_width << 4
         return await self._device.extend_read(self.function_num, reg, value)
 
     async def write_config_register(self, reg, data, mask):

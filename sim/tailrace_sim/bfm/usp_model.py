@@ -134,6 +134,7 @@ class TailraceDevice(StatusPins, UltraScalePlusPcieDevice):
         self._start_requester(dut, prefix)
         for index, function in enumerate(self.functions):
             self._flr_done_events[index] = Event()
+            function.train(self.pcie_generation, self.pcie_link_width)
             if function.identity.virtio:
                 function.pcie_cap.next_cap = VIRTIO_CAPABILITIES
         if self.cfg_flr_in_process is not None:

@@ -7,8 +7,8 @@
 namespace tailrace {
 
 constexpr uint64_t never = ~uint64_t{0};
-// Edges between two looks at what wakes us: a call of the system is as long as a part of a cycle.
-constexpr uint32_t look = 16;
+// Edges between two looks at what wakes us: a call of the system takes a part of a cycle.
+constexpr uint32_t look = 2;
 
 World::World(uint32_t devices, uint64_t seed) : seed_(seed) {
     for (uint32_t index = 0; index < devices; ++index) {
