@@ -1,16 +1,16 @@
 """The verb ``plug`` as a process, with clients at its sockets and frames at its port."""
 
-import contextlib
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tailrace_sim.models.vfio_client import VfioClient
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "tailrace.cli.main", "plug"]
@@ -68,12 +68,6 @@ class Plug:
             self.process.communicate()
         self.wire.close()
 
-    @contextlib.contextmanager
-    def settled(self, seconds: float = 0.2):
-        """Wait a little behind what is done here."""
-        yield
-        time.sleep(seconds)
-
 
 @pytest.fixture
 def plug(tmp_path):
@@ -96,4 +90,25 @@ def device(tmp_path_factory):
     """One device for all tests of a module, which leave nothing behind in it but counts."""
     made = Plug(tmp_path_factory.mktemp("plug"))
     yield made
-    made.close()
+    try:
+        rows = made.stop()
+        assert made.process.returncode == 130
+        assert "errors" in rows
+        assert not any(path.exists() for path in made.sockets.values())
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def unharmed(device):
+    """Behind whatever a test does, both functions serve."""
+    yield
+    for number, identity in ((0, 0x7A111234), (1, 0x10411AF4)):
+        with VfioClient(device.sockets[number]) as again:
+            assert again.config(0) == identity
+
+
+@pytest.fixture
+def client(device, unharmed):
+    with VfioClient(device.sockets[1]) as made:
+        yield made

@@ -255,10 +255,13 @@ def test_idle_costs_nothing(plug):
     with VfioClient(device.sockets[1]) as client:
         host = VfioHost({1: client})
         asyncio.run(works(device, client, host, rng))
-        time.sleep(0.5)
-        before = device.cpu()
-        time.sleep(2)
-        assert device.cpu() - before < 0.5
+        shares = []
+        while not shares or shares[-1] > 0.1:
+            # However slow the machine is, it comes to rest at some time.
+            assert len(shares) < 60, shares
+            before = device.cpu()
+            time.sleep(1)
+            shares.append(device.cpu() - before)
         host.close()
     rows = device.stop(signal.SIGINT)
     assert device.process.returncode == 130

@@ -202,8 +202,11 @@ class Client:
         flags = Flags.REPLY | (Flags.ERROR if error else 0)
         self._send(pack_header(message.number, message.command, len(body), flags, error) + body)
 
-    def answer_late(self) -> None:
-        """Accesses that take too long get an answer before the client gives us up."""
+    def look_at_clock(self) -> None:
+        """Accesses that take too long get an answer before the client gives us up; a client that
+        takes too long, for others, is given up."""
+        if self.memory.holds_up():
+            self.end("it does not answer DMA messages, and others wait for it")
         due = time.monotonic() - _PATIENCE
         while self._open and self._open[0][0] < due:
             message = self._open[0][1]

@@ -3,6 +3,7 @@
 import errno
 import os
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +26,11 @@ _TRANSFER = struct.Struct("=QQ")
 _UNMAP_ALL = 1 << 1
 _ACCESS = 3
 _NUMBERS = 1 << 16
-#: What an unmap of Linux' interface may be as well, and a map at most.
 _MOST_MAPS = 65535
+#: Messages at which the core takes no requests of the device any more, of no function.
+_MOST_WAITING = 1024
+#: Seconds that a client may hold up the device like that.
+_PATIENCE = 30.0
 
 
 class ClientMemory:
@@ -48,7 +52,8 @@ class ClientMemory:
         self._kernel = kernel
         self._place = device, function
         self._send = send
-        self._waiting: dict[int, tuple[int, int, int]] = {}
+        #: By number: command, number of the core, bytes, when it was sent. Oldest first.
+        self._waiting: dict[int, tuple[int, int, int, float]] = {}
         self._next = 0
         self.maps = self.messages = 0
 
@@ -112,6 +117,13 @@ class ClientMemory:
 
     # Messages
 
+    def holds_up(self) -> bool:
+        """Nothing goes on in the device, and not for a moment only: this client answers nothing."""
+        if len(self._waiting) < _MOST_WAITING:
+            return False
+        oldest = next(iter(self._waiting.values()))
+        return time.monotonic() - oldest[-1] > _PATIENCE
+
     def transfer(self, event: Any) -> None:
         """The core wants bytes of the client's memory, or has some for it."""
         kernel = self._kernel
@@ -119,7 +131,7 @@ class ClientMemory:
         command = Command.DMA_WRITE if write else Command.DMA_READ
         while self._next in self._waiting:
             self._next = (self._next + 1) % _NUMBERS
-        self._waiting[self._next] = command, event.a, event.d
+        self._waiting[self._next] = command, event.a, event.d, time.monotonic()
         data = bytes(kernel.ffi.buffer(event.data, event.length)) if write else b""
         body = _TRANSFER.pack(event.b, event.d) + data
         self.messages += 1
@@ -134,7 +146,7 @@ class ClientMemory:
         BadClient
             Nobody asked.
         """
-        command, number, size = self._waiting.pop(message.number, (0, 0, 0))
+        command, number, size, _ = self._waiting.pop(message.number, (0, 0, 0, 0.0))
         if command != message.command:
             raise BadClient(f"an answer to a {message.name()} that was not sent")
         good = not message.flags & Flags.ERROR

@@ -185,7 +185,7 @@ class Slot:
         elif client.connection.is_hung_up():
             # What waits is of no use to anybody any more.
             client.end("")
-        client.answer_late()
+        client.look_at_clock()
         if client.gone is not None:
             self._drop(place, client)
             return moved + 1
