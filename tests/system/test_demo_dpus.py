@@ -11,7 +11,11 @@ from tailrace_sim.models.pcap import read_frames
 
 
 def demo(monkeypatch, capsys, *arguments, status=0):
-    """Lines of standard output, of standard error if the exit status is to be another."""
+    """Lines of standard output, of standard error if the exit status is to be another.
+
+    Two devices are the fast backend's affair, whatever the other tests run on.
+    """
+    monkeypatch.delenv("TAILRACE_BACKEND", raising=False)
     monkeypatch.setattr(sys, "argv", ["tailrace", "demo", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
         main()
