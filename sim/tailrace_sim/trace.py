@@ -41,6 +41,7 @@ _SHORT = {
 _ERRORS_VECTOR = 0
 #: Writes there are interrupts, as in ``core/fast.h``.
 _INTERRUPTS, _INTERRUPTS_SIZE = 0xFEE00000, 0x100000
+_CLIENT_INTERRUPTS_SIZE = 4096
 
 
 @functools.cache
@@ -135,7 +136,7 @@ class Trace:
 
     def _requested(self, event: Any) -> None:
         tlp = self._device.request_tlp(event)
-        if tlp.is_posted() and tlp.address & -_INTERRUPTS_SIZE == _INTERRUPTS:
+        if tlp.is_posted() and self._is_interrupt(tlp):
             return  # has a line of its own
         tag = tlp.tag if not tlp.is_posted() else None
         self._pcie(
@@ -157,6 +158,13 @@ class Trace:
             "host>device", "CplD" if answer.data else "Cpl", answer.function, answer.tag, "",
             len(answer.data), "  ".join(notes),
         )  # fmt: skip
+
+    def _is_interrupt(self, tlp: Any) -> bool:
+        kernel, function = self._kernel, tlp.requester_id.function
+        space = kernel.lib.tr_space_of(kernel.world, self._device.index, function)
+        if space.own:
+            return 0 <= tlp.address - space.interrupt_base < _CLIENT_INTERRUPTS_SIZE
+        return 0 <= tlp.address - _INTERRUPTS < _INTERRUPTS_SIZE
 
     def _from_host(self, tlp: Any) -> None:
         tag = tlp.tag if not tlp.is_posted() else None
