@@ -43,7 +43,7 @@ def _open(settings: dict[str, Any], system: System) -> tuple[Peer, Slot]:
     assert isinstance(host, FastPcieHost)
     try:
         paths = {int(number): Path(path) for number, path in settings["functions"].items()}
-        return peer, Slot(host, paths)
+        return peer, Slot(host, paths, settings["patience"])
     except UserError:
         peer.close()
         raise

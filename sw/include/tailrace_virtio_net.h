@@ -98,6 +98,16 @@ extern "C" {
 #define TAILRACE_VIRTIO_NET__TX_DROP_FLUSHED__VALUE_bw 32
 #define TAILRACE_VIRTIO_NET__TX_DROP_FLUSHED__VALUE_reset 0x0
 
+// reg - virtio_net::features_withheld
+#define TAILRACE_VIRTIO_NET__FEATURES_WITHHELD__LOW_bm 0xffffffff
+#define TAILRACE_VIRTIO_NET__FEATURES_WITHHELD__LOW_bp 0
+#define TAILRACE_VIRTIO_NET__FEATURES_WITHHELD__LOW_bw 32
+#define TAILRACE_VIRTIO_NET__FEATURES_WITHHELD__LOW_reset 0x0
+#define TAILRACE_VIRTIO_NET__FEATURES_WITHHELD__HIGH_bm 0xffffffff00000000
+#define TAILRACE_VIRTIO_NET__FEATURES_WITHHELD__HIGH_bp 32
+#define TAILRACE_VIRTIO_NET__FEATURES_WITHHELD__HIGH_bw 32
+#define TAILRACE_VIRTIO_NET__FEATURES_WITHHELD__HIGH_reset 0x0
+
 // addrmap - virtio_net
 typedef struct __attribute__ ((__packed__)) {
     uint64_t rx_frames;
@@ -115,10 +125,12 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t tx_drop_bad_header;
     uint32_t tx_drop_fault;
     uint32_t tx_drop_flushed;
+    uint8_t RESERVED_4c_4f[0x4];
+    uint64_t features_withheld;
 } tailrace_virtio_net_t;
 
 
-static_assert(sizeof(tailrace_virtio_net_t) == 0x4c, "Packing error");
+static_assert(sizeof(tailrace_virtio_net_t) == 0x58, "Packing error");
 
 #ifdef __cplusplus
 }

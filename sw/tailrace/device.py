@@ -181,6 +181,16 @@ class Management:
             for block, base, constants in _COUNTERS
         }
 
+    async def withhold(self, features: int) -> None:
+        """Choose the features that the network function does not offer, from its next reset on.
+
+        ``features`` are bits of :class:`~tailrace.virtio.spec.Feature`; the device leaves out those
+        that require one of them as well, and offers VERSION_1 always.
+        """
+        offset = address_map.VIRTIO_NET0 + virtio_net.FEATURES_WITHHELD
+        for half in range(2):
+            await self.write(offset + 4 * half, features >> 32 * half & 0xFFFF_FFFF)
+
     async def total_errors(self) -> int:
         return await self.read(address_map.ERRORS + errors.TOTAL)
 

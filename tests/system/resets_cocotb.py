@@ -10,7 +10,7 @@ from tailrace.regs import address_map, port
 from tailrace.regs.codes import ErrorCode, ErrorSource
 from tailrace.virtio.net import VirtioNet
 from tailrace.virtio.net_types import TxFrame
-from tailrace.virtio.spec import DeviceStatus
+from tailrace.virtio.spec import DeviceStatus, Feature
 from tailrace_sim.models.net_offload import receive_queue
 from tailrace_sim.run import seed
 from tailrace_sim.system import System
@@ -199,6 +199,29 @@ async def link_and_configuration(dut):
         assert status & 1 == up
     assert net.config_changes == 4
     await settled(system, Traffic(system, net, rng))
+    assert await errors(system) == {}
+
+
+@cocotb.test()
+async def withheld_features(dut):
+    """Packed rings are withheld and come back: each time with the driver's next reset, and a driver
+    at work notices nothing."""
+    rng = Random(seed())
+    system = await start(dut, rng)
+    net = await system.device.net(0, random_options(rng, pairs=2, packed=True))
+    packed = True
+    for withheld in (Feature.RING_PACKED, Feature.RING_PACKED | Feature.NET_CTRL_VQ, Feature(0)):
+        await system.device.management.withhold(withheld)
+        assert (Feature.RING_PACKED in net.features) == packed
+        await settled(system, Traffic(system, net, rng))
+        net.options = random_options(
+            rng, pairs=1 if Feature.NET_CTRL_VQ in withheld else 2, packed=True
+        )
+        await net.reset()
+        packed = Feature.RING_PACKED not in withheld
+        assert (Feature.RING_PACKED in net.features) == packed
+        assert (Feature.NET_MQ in net.features) == (Feature.NET_CTRL_VQ not in withheld)
+        await settled(system, Traffic(system, net, rng))
     assert await errors(system) == {}
 
 

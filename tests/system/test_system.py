@@ -53,6 +53,7 @@ def test_resets():
         "function_reset",
         "ring_reset",
         "link_and_configuration",
+        "withheld_features",
         "masked_vectors",
     ]
     simulate("resets", "resets_cocotb", tests)

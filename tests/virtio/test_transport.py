@@ -165,6 +165,49 @@ def test_a_feature_not_offered_is_refused(bit):
     Bench().run(body)
 
 
+@pytest.mark.parametrize(
+    ("withheld", "gone"),
+    [
+        ([Feature.RING_PACKED], [Feature.RING_PACKED]),
+        ([Feature.CTRL_VQ], [Feature.CTRL_VQ, Feature.MQ]),
+        ([Feature.MQ], [Feature.MQ]),
+        ([V1], []),
+        (list(Feature), [feature for feature in ALL if feature != V1]),
+    ],
+    ids=["packed", "ctrl_vq and what needs it", "mq", "version 1", "everything"],
+)
+def test_withheld_features(withheld, gone):
+    """They are neither offered nor accepted from the next reset on, and come back with another."""
+
+    async def body(b):
+        await b.write("device_status", S.ACKNOWLEDGE)
+        b.ctx.set(b.dut.withheld, feature_mask(withheld))
+        await b.tick(20)
+        assert await b.features() == feature_mask(ALL), "the driver was in the middle of it"
+        await b.reset()
+        left = feature_mask(ALL) & ~feature_mask(gone)
+        assert await b.features() == left
+        for feature in gone:
+            assert not await b.negotiate([V1, Feature.CTRL_VQ, feature])
+        # A queue that can't be is none, before and after the features are agreed on.
+        await b.reset()
+        pairs = 1 if Feature.MQ in gone else 2
+        queues = 2 * pairs + (Feature.CTRL_VQ not in gone)
+        for agreed in (False, True):
+            for index in range(6):
+                await b.write("queue_select", index)
+                assert await b.read("queue_size") == (256 if index < queues else 0), (agreed, index)
+            if not agreed:
+                assert await b.negotiate([feature for feature in ALL if feature not in gone])
+        b.ctx.set(b.dut.withheld, 0)
+        await b.tick(20)
+        assert b.ctx.get(b.dut.features.mq) == (Feature.MQ not in gone)
+        await b.reset()
+        assert await b.features() == feature_mask(ALL)
+
+    Bench().run(body)
+
+
 def test_feature_words_beyond_the_second_are_0():
     async def body(b):
         for select in (2, 3, 0x8000_0000):

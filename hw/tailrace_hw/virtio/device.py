@@ -144,6 +144,7 @@ class VirtioNet(wiring.Component):
             transport.mac.eq(int.from_bytes(self.config.mac_bytes(), "little")),
             transport.mtu.eq(self.config.mtu),
             transport.link_up.eq(self.link_up),
+            transport.withheld.eq(self._registers.withheld),
         ]
 
     def _connect_engines(self, m):

@@ -1,8 +1,8 @@
-"""The counters of a network function as registers of the management function."""
+"""What the management function sees of a network function: its counters, and what it offers."""
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Cat, Module, Mux
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 
 from tailrace_hw import regs
 from tailrace_hw.lib.csr import CsrSignature
@@ -46,11 +46,14 @@ class NetCounters(wiring.Component):
     bus : ``In(CsrSignature(ADDRESS_WIDTH))``
     receive : In(ReceiveCounters), transmit : In(TransmitCounters)
         ``bytes`` counts only in the cycle of ``delivered`` or ``sent``.
+    withheld : Out(64)
+        Feature bits that are not to be offered.
     """
 
     bus: In(CsrSignature(ADDRESS_WIDTH))
     receive: In(ReceiveCounters())
     transmit: In(TransmitCounters())
+    withheld: Out(64)
 
     def elaborate(self, platform):
         m = Module()
@@ -58,6 +61,8 @@ class NetCounters(wiring.Component):
             regs.load("virtio/net_regs.rdl"), address_width=ADDRESS_WIDTH
         )
         wiring.connect(m, wiring.flipped(self.bus), bank.bus)
+        withheld = bank.features_withheld
+        m.d.comb += self.withheld.eq(Cat(withheld.low, withheld.high))
         for events, registers, whole in (
             (self.receive, _RECEIVE, self.receive.delivered),
             (self.transmit, _TRANSMIT, self.transmit.sent),

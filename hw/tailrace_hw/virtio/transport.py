@@ -78,7 +78,8 @@ class VirtioTransport(wiring.Component):
     vectors : :class:`int`
         MSI-X vectors of the function.
     features : sequence of :class:`Feature`, optional
-        What is offered beside the transport's and the rings' own; default all of NET_FEATURES.
+        What is offered beside the transport's and the rings' own, if it is not withheld; default
+        all of NET_FEATURES.
 
     Members
     -------
@@ -92,6 +93,8 @@ class VirtioTransport(wiring.Component):
     mac : In(48), mtu : In(16), link_up : In(1)
         Network configuration; the first byte of the address in bits 7:0. ``link_up`` may change at
         any time, the others may not.
+    withheld : In(64)
+        Feature bits not to be offered, from the next reset on: see :class:`FeatureNegotiation`.
     rx_command, tx_command : Out(stream of QueueCommand); rx_ack, tx_ack : In(stream of 8 bits)
         To the receive engine (queue i is receive queue i) and the transmit engine (queue i is
         transmit queue i, queue ``pairs`` the control queue). ``vector`` in the command is a token
@@ -138,6 +141,7 @@ class VirtioTransport(wiring.Component):
                 "mac": In(48),
                 "mtu": In(16),
                 "link_up": In(1),
+                "withheld": In(64),
                 "rx_command": Out(stream.Signature(QueueCommand)),
                 "tx_command": Out(stream.Signature(QueueCommand)),
                 "rx_ack": In(stream.Signature(8)),
@@ -157,7 +161,7 @@ class VirtioTransport(wiring.Component):
 
     @property
     def offered(self) -> int:
-        """Feature bits that the device offers."""
+        """Feature bits that the device offers if none is withheld."""
         return self._offered
 
     def elaborate(self, platform):
@@ -276,6 +280,7 @@ class VirtioTransport(wiring.Component):
         m.d.comb += [
             negotiation.lock.eq(status.features_ok),
             negotiation.clear.eq(status.clear),
+            negotiation.withheld.eq(self.withheld),
             status.acceptable.eq(negotiation.acceptable),
             status.write.eq(own.write & own.strobe[0] & (own.address[2:] == _STATUS)),
             status.value.eq(own.data[:8]),
@@ -297,7 +302,7 @@ class VirtioTransport(wiring.Component):
     def _slot_of(self, index):
         """Before the features are negotiated, every queue that could be is there."""
         undecided = ~self._status.features_ok
-        offers = {f: self._offered >> f & 1 for f in (Feature.MQ, Feature.CTRL_VQ)}
+        offers = self._negotiation.offered
         return slot_of(
             index,
             self._pairs,

@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import and_
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,8 +18,8 @@ class FeatureNegotiation(wiring.Component):
 
     Parameters
     ----------
-    offered : :class:`int`
-        Feature bits offered, with VERSION_1.
+    could_offer : :class:`int`
+        Feature bits offered if none is withheld, with VERSION_1.
 
     Members
     -------
@@ -28,6 +28,11 @@ class FeatureNegotiation(wiring.Component):
         FEATURES_OK is set: the driver's features no longer change (3.1.1).
     clear : In(1)
         Back to the state after reset.
+    withheld : In(64)
+        Feature bits not to be offered, and with each those that require it (5.1.3.1); VERSION_1
+        always is. What it is when ``clear`` comes holds until the next ``clear``.
+    offered : Out(64)
+        What is offered.
     driver : Out(64)
         What the driver has written.
     acceptable : Out(1)
@@ -35,15 +40,17 @@ class FeatureNegotiation(wiring.Component):
         without those it requires (5.1.3.1).
     """
 
-    def __init__(self, offered: int):
-        if not offered >> Feature.VERSION_1 & 1:
+    def __init__(self, could_offer: int):
+        if not could_offer >> Feature.VERSION_1 & 1:
             raise ValueError("a modern device offers VERSION_1 (virtio 1.2, 6.1)")
-        self._offered = offered
+        self._could_offer = could_offer
         super().__init__(
             {
                 "access": In(RegisterAccess()),
                 "lock": In(1),
                 "clear": In(1),
+                "withheld": In(64),
+                "offered": Out(64, init=could_offer),
                 "driver": Out(64),
                 "acceptable": Out(1),
             }
@@ -52,7 +59,7 @@ class FeatureNegotiation(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         access = self.access
-        offered = Const(self._offered, 64)
+        offered = self.offered
         device_select = Signal(32)
         driver_select = Signal(32)
         shown = Signal(32)
@@ -76,7 +83,12 @@ class FeatureNegotiation(wiring.Component):
                     half = self.driver.word_select(driver_select[0], 32)
                     m.d.sync += half.eq(merge(shown, access))
         with m.If(self.clear):
-            m.d.sync += [device_select.eq(0), driver_select.eq(0), self.driver.eq(0)]
+            m.d.sync += [
+                device_select.eq(0),
+                driver_select.eq(0),
+                self.driver.eq(0),
+                offered.eq(self._allowed()),
+            ]
         required = [
             ~self.driver[feature] | self.driver[other] for feature, other in REQUIRES.items()
         ]
@@ -86,6 +98,14 @@ class FeatureNegotiation(wiring.Component):
             & reduce(and_, required)
         )
         return m
+
+    def _allowed(self):
+        """What may be offered of what could be."""
+        kept = [~bit for bit in self.withheld]
+        kept[Feature.VERSION_1] = Const(1)
+        for feature, other in REQUIRES.items():
+            kept[feature] = kept[feature] & kept[other]
+        return Cat(*kept) & self._could_offer
 
     @staticmethod
     def _word(features, select):

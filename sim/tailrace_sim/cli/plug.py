@@ -21,6 +21,7 @@ from tailrace_sim.cli.looking import (
 from tailrace_sim.cli.terminal import make_console
 from tailrace_sim.fast.network.address import FORMS, check_peer, try_peer
 from tailrace_sim.fast.pacer import check_realtime
+from tailrace_sim.fast.vfio.client import PATIENCE
 from tailrace_sim.fast.vfio.sockets import check_socket
 from tailrace_sim.run import SimulationError, own_run, pick_seed, run
 
@@ -62,6 +63,14 @@ def plug(
         float | None,
         typer.Option("--realtime", metavar="F", help="Simulated seconds in a second, at most."),
     ] = None,
+    patience: Annotated[
+        float,
+        typer.Option(
+            "--patience", metavar="SECONDS",
+            help="That a read of a client may take until it gets all ones. QEMU's own is "
+            "x-msg-timeout, 5 s if it is not told otherwise: this has to be less.",
+        ),
+    ] = PATIENCE,
     width: WidthOption = None,
     config: ConfigOption = None,
     waves: WavesOption = None,
@@ -76,6 +85,8 @@ def plug(
         check_peer(port0)
     if realtime is not None:
         check_realtime(realtime)
+    if not patience > 0:
+        raise UserError(f"--patience must be above 0, not {patience:g}")
     settings = load_config(config, width)
     sockets = _sockets(function, len(identities(settings)))
     look = make_look(waves, trace, trace_file, profile)
@@ -91,7 +102,7 @@ def plug(
         complaint.unlink(missing_ok=True)
         parameters = {
             "config": settings.to_dict(), "peer": port0, "functions": sockets, "once": once,
-            "realtime": realtime, "cwd": str(Path.cwd()),
+            "realtime": realtime, "patience": patience, "cwd": str(Path.cwd()),
         }  # fmt: skip
         try:
             run(

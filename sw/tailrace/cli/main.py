@@ -22,7 +22,8 @@ _ClickException = cast(type[Exception], typer.BadParameter.__mro__[2])
 _INTERRUPTED = 130
 #: Order in ``--help``: the main job first.
 _ORDER = [
-    "demo", "shell", "serve", "plug", "test", "bench", "info", "verilog", "synth", "board", "regs",
+    "demo", "shell", "serve", "plug", "linux", "test", "bench", "info", "verilog", "synth", "board",
+    "regs",
 ]  # fmt: skip
 
 #: Options whose value may be left out, which Typer has not: the value that they have then.

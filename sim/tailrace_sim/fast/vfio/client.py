@@ -30,10 +30,10 @@ from tailrace_sim.fast.vfio.protocol import (
     pack_header,
 )
 
-__all__ = ["Client", "Complaints"]
+__all__ = ["PATIENCE", "Client", "Complaints"]
 
-#: Seconds that an access may take; QEMU gives up after 5.
-_PATIENCE = 3.0
+#: Seconds that an access may take by default; QEMU gives up after 5, if it is not told another time.
+PATIENCE = 3.0
 _DEVICE_INFO = struct.Struct("=IIII")
 _REGION_INFO = struct.Struct("=IIIIQQ")
 _IRQ_INFO = struct.Struct("=IIII")
@@ -83,6 +83,7 @@ class Client:
     kernel, device : the simulation, and which device of it
     function : that the client has
     complaints : for the summary
+    patience : seconds that an access may take until it is answered with all ones
     """
 
     def __init__(
@@ -92,8 +93,10 @@ class Client:
         function: PluggedFunction,
         sock: socket.socket,
         complaints: Complaints,
+        patience: float = PATIENCE,
     ):
         self.connection = Connection(sock)
+        self._patience = patience
         self.memory = ClientMemory(kernel, device, function.number, self._send)
         self.gone: str | None = None
         self.waiting = self.late = 0
@@ -207,7 +210,7 @@ class Client:
         takes too long, for others, is given up."""
         if self.memory.holds_up():
             self.end("it does not answer DMA messages, and others wait for it")
-        due = time.monotonic() - _PATIENCE
+        due = time.monotonic() - self._patience
         while self._open and self._open[0][0] < due:
             message = self._open[0][1]
             if message.command not in (Command.REGION_READ, Command.REGION_WRITE):

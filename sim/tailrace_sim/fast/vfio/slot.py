@@ -12,7 +12,7 @@ from cocotb.queue import Queue
 from cocotb.triggers import Event, Lock
 
 from tailrace_sim.fast.pcie_host import FastPcieHost
-from tailrace_sim.fast.vfio.client import Client, Complaints
+from tailrace_sim.fast.vfio.client import PATIENCE, Client, Complaints
 from tailrace_sim.fast.vfio.function import PluggedFunction
 from tailrace_sim.fast.vfio.protocol import Message
 from tailrace_sim.fast.vfio.sockets import listen
@@ -86,6 +86,7 @@ class Slot:
     ----------
     host : started and enumerated; the functions named here are the clients' from now on
     sockets : path by function number
+    patience : seconds that an access of a client may take until it is answered with all ones
 
     Raises
     ------
@@ -93,8 +94,9 @@ class Slot:
         A socket cannot be made.
     """
 
-    def __init__(self, host: FastPcieHost, sockets: dict[int, Path]):
+    def __init__(self, host: FastPcieHost, sockets: dict[int, Path], patience: float = PATIENCE):
         self._host = host
+        self._patience = patience
         self._kernel = host.kernel
         self._epoll = select.epoll()
         self.places: dict[int, Place] = {}
@@ -217,8 +219,9 @@ class Slot:
         place.clients += 1
         self.left.clear()
         place.client = Client(
-            self._kernel, self._host.device.index, place.function, sock, place.complaints
-        )
+            self._kernel, self._host.device.index, place.function, sock, place.complaints,
+            self._patience,
+        )  # fmt: skip
         self._epoll.register(sock.fileno(), select.EPOLLIN)
 
     def _drop(self, place: Place, client: Client) -> None:

@@ -1,0 +1,1 @@
+"""A Linux guest in QEMU with the device in its PCIe slot: images, guests, sessions."""

@@ -1,0 +1,93 @@
+"""A QEMU that can put a device of another process into a PCIe slot."""
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tailrace.cli.errors import UserError
+from tailrace_sim.linux.tree import Tree
+
+__all__ = ["DEVICE", "OLDEST", "PROGRAM", "Qemu", "QemuProblem", "check", "fetched", "installed"]
+
+PROGRAM = "qemu-system-x86_64"
+#: Its device that speaks vfio-user.
+DEVICE = "vfio-user-pci"
+OLDEST = "10.1"
+
+
+class QemuProblem(UserError):
+    """This QEMU can't do it; the message says why."""
+
+
+@dataclass(frozen=True)
+class Qemu:
+    """A QEMU, and how to start it.
+
+    Attributes
+    ----------
+    command : before its own arguments
+    environment : that it needs beside ours
+    """
+
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def output(self, *arguments: str) -> str:
+        """What it says when asked, standard error too."""
+        result = subprocess.run(
+            [*self.command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, check=False,
+            env={**os.environ, **self.environment},
+        )  # fmt: skip
+        return result.stdout
+
+
+def check(qemu: Qemu) -> str:
+    """Its version.
+
+    Raises
+    ------
+    QemuProblem
+        It does not run, or has no :data:`DEVICE`.
+    """
+    name = qemu.command[-1] if len(qemu.command) == 1 else PROGRAM
+    try:
+        text = qemu.output("--version")
+    except OSError as error:
+        raise QemuProblem(f"{name} does not run: {error.strerror}") from None
+    version = re.search(r"version (\S+)", text)
+    if version is None:
+        lines = text.strip().splitlines() or ["it says nothing"]
+        raise QemuProblem(f"{name} does not run: {lines[0]}")
+    # Not the list of all devices: for that it loads all its modules.
+    if f"{DEVICE} options:" not in qemu.output("-machine", "q35", "-device", f"{DEVICE},help"):
+        raise QemuProblem(f"{name} is version {version[1]}, without {DEVICE}")
+    return version[1]
+
+
+def installed() -> Qemu:
+    """The one that ``$TAILRACE_QEMU`` or ``$PATH`` has.
+
+    Raises
+    ------
+    QemuProblem
+        There is none.
+    """
+    name = os.environ.get("TAILRACE_QEMU") or PROGRAM
+    path = shutil.which(name)
+    if path is None:
+        raise QemuProblem(f"there is no {name}")
+    return Qemu((path,))
+
+
+def fetched(root: Path) -> Qemu:
+    """The one in an unpacked Debian tree."""
+    tree = Tree(root)
+    data = [root / "usr/share" / part for part in ("qemu", "seabios")]
+    data.append(root / "usr/lib/ipxe/qemu")
+    folders = [part for path in data for part in ("-L", str(path))]
+    modules = tree.loader.parent / "qemu"
+    return Qemu((*tree.command(PROGRAM), *folders), {"QEMU_MODULE_DIR": str(modules)})

@@ -1,0 +1,20 @@
+# A warm reboot in the middle of traffic: this script runs again from its start, and asks the guest
+# at the other end how far it was.
+. /etc/tailrace/lib.sh
+
+ROUNDS=2
+round=$(peer 'cat /run/reboots 2>/dev/null || echo 0')
+check "$PEER answers after reboot $round" peer_answers
+if [ "$round" -lt $ROUNDS ]; then
+    peer "echo $((round + 1)) >/run/reboots" >/dev/null
+    ping -q -f -s 900 "$PEER" >/dev/null 2>&1 &
+    sleep 0.5
+    echo "rebooting in traffic"
+    reboot -f
+    sleep 600
+fi
+equal "reboots" "$round" $ROUNDS
+ping -q -f -c 100 -W 20 "$PEER" >/tmp/ping
+tail -n 2 /tmp/ping
+equal "answers to a flood of 100" "$(sed -n 's/.* \([0-9]*\) received.*/\1/p' /tmp/ping)" 100
+finish
