@@ -49,12 +49,13 @@ class Simulation:
         self.name = name
         self._sockets = sockets
         arguments = [f"--function={number}={path}" for number, path in sockets.items()]
+        arguments += ["--once", f"--patience={_ACCESS}"]
         if port0 is not None:
             arguments.append(f"--port0={port0}")
         self._ready = threading.Event()
         self._lines: list[str] = []
         self._process = spawn(
-            [*command, *arguments, "--once", f"--patience={_ACCESS}", *options], stdin=subprocess.DEVNULL,
+            [*command, *arguments, *options], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)

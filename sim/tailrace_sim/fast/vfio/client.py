@@ -32,7 +32,7 @@ from tailrace_sim.fast.vfio.protocol import (
 
 __all__ = ["PATIENCE", "Client", "Complaints"]
 
-#: Seconds that an access may take by default; QEMU gives up after 5, if it is not told another time.
+#: Seconds that an access may take by default; QEMU gives up after 5, or as it is told.
 PATIENCE = 3.0
 _DEVICE_INFO = struct.Struct("=IIII")
 _REGION_INFO = struct.Struct("=IIIIQQ")
