@@ -157,7 +157,7 @@ def test_a_peer_that_dies(session):
     [
         (PLUG + "time.sleep(1); print('tailrace: it is broken', flush=True); sys.exit(1)",
          "the simulation of dpu: it is broken"),
-        (PLUG + "time.sleep(1); sys.exit(1)", "the simulation of dpu ended: --port0"),
+        (PLUG + "time.sleep(1); sys.exit(1)", "the simulation of dpu ended: --once"),
     ],
 )  # fmt: skip
 def test_a_simulation_that_dies(session, plug, words):
