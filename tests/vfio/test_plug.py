@@ -122,3 +122,14 @@ def test_a_dead_socket_is_not_followed(tmp_path):
     link.symlink_to(target)
     with pytest.raises(UserError, match="is no socket"):
         listen(link)
+
+
+def test_a_device_that_is_too_slow_for_its_client(plug):
+    """Simulated time crawls: a long read is answered before the client gives the device up."""
+    device = plug("--realtime", "1e-7", functions=(1,))
+    with VfioClient(device.sockets[1]) as client:
+        client.set_config(4, 2, 2)
+        # A cycle takes 40 ms, and each of the 32 TLPs some ten of them.
+        assert client.read(2, 0, 2048) == b"\xff" * 2048
+    rows = device.stop()
+    assert rows["function 1, accesses answered before the device did"] == ["1"]
