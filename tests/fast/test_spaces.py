@@ -193,6 +193,12 @@ def test_a_request_over_several_maps(client):
     assert client.space.waiting == 0
     expected = bytes(range(5, 15)) + b"ABCDEFG" + (bytes(range(50, 100)) + bytes(100))[:47]
     assert received(client) == {3: expected}
+    # From the middle of one on.
+    client.run(read(BASE + 8, 14, 4))
+    ((number, address, size),) = client.messages()
+    assert (address, size) == (BASE + 10, 7)
+    client.answer(number, b"ABCDEFG")
+    assert received(client) == {4: expected[8:]}
     data = os.urandom(64)
     client.run(write(BASE, data))
     ((number, address, part),) = client.messages()
