@@ -13,11 +13,16 @@ if [ ! -d /etc/tailrace/run ]; then
 fi
 # The guest at the other end boots at the same time as this one.
 [ -z "$PEER" ] || wait_for 300 peer_answers || tell "trouble no answer"
+# A script may reboot: what was over before is not run again. The other end remembers.
+over=
+[ -z "$PEER" ] || over=$(peer 'cat /run/over 2>/dev/null')
 for script in /etc/tailrace/run/*; do
     name=$(basename "$script")
+    ! echo "$over" | grep -qx "$name" || continue
     echo "--- ${name#*-}"
     tell "start ${name#*-}"
     sh "$script"
     tell "exit $? ${name#*-}"
+    [ -z "$PEER" ] || peer "echo $name >>/run/over" >/dev/null
 done
 tell "end"
