@@ -6,6 +6,8 @@ import queue
 import socket
 import subprocess
 import sys
+import threading
+import time
 import types
 from pathlib import Path
 
@@ -152,6 +154,55 @@ def test_nobody_there(attached, tmp_path):
     c = peer.counters
     assert (c.refused, c.frames_out + c.full) == (1, 5001)
     assert c.full > 0, "a remote that reads nothing is full at some time"
+
+
+def test_a_slow_reader_gets_every_frame(attached, tmp_path):
+    """A UNIX socket has room for ten: who reads, however slowly, is waited for."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as far:
+        far.bind(str(tmp_path / "far"))
+        far.settimeout(60)
+        peer, port = attached(f"unix:{tmp_path / 'far'}")
+        frames = [index.to_bytes(60, "big") for index in range(400)]
+        found = []
+
+        def read():
+            for index in range(len(frames)):
+                if index % 50 == 0:
+                    time.sleep(0.02)
+                found.append(far.recv(100))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        for frame in frames:
+            port.leave(frame)
+        peer.pump()
+        reader.join(60)
+    assert found == frames
+    assert (peer.counters.frames_out, peer.counters.full) == (400, 0)
+
+
+def test_two_that_wait_for_each_other(attached, tmp_path):
+    """Each takes what comes while it waits for room."""
+    ends = [attached(f"unix:{tmp_path / a},{tmp_path / b}") for a, b in ("ab", "ba")]
+    frames = [index.to_bytes(60, "big") for index in range(200)]
+
+    def move(peer, port):
+        left = list(frames)
+        deadline = time.monotonic() + 60
+        while (left or len(port.entered) < len(frames)) and time.monotonic() < deadline:
+            # What leaves a port between two looks, and what it takes meanwhile.
+            burst, left = left[:50], left[50:]
+            for frame in burst:
+                port.leave(frame)
+            peer.pump()
+            port.settings.waiting = 0
+
+    threads = [threading.Thread(target=move, args=end) for end in ends]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [port.entered for _, port in ends] == [frames, frames]
 
 
 def test_backpressure(attached, remote):

@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import struct
+import time
 
 from tailrace.cli.errors import UserError
 from tailrace_sim.fast.network.peer import Limits, Peer
@@ -17,6 +18,8 @@ _BUFFER = 1 << 20
 #: Linux: each datagram tells how many the socket has dropped before.
 _SO_RXQ_OVFL = 40
 _FULL = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM)
+#: Seconds that a UNIX socket's owner has to make room for a frame, and between two looks.
+_PATIENCE, _NAP = 0.5, 0.0005
 
 
 class _DatagramPeer(Peer):
@@ -146,10 +149,16 @@ class UdpPeer(_DatagramPeer):
 
 
 class UnixPeer(_DatagramPeer):
-    """``unix:PATH[,LOCALPATH]``: the remote has ``PATH``, we make ``LOCALPATH`` and remove it."""
+    """``unix:PATH[,LOCALPATH]``: the remote has ``PATH``, we make ``LOCALPATH`` and remove it.
+
+    The system keeps few datagrams for a UNIX socket (ten on Linux) and says when it has no room.
+    The simulation then waits for the other side, as a wire with flow control does. One that makes
+    no room in half a second is not waited for again until it takes a frame.
+    """
 
     def __init__(self, sock: socket.socket, remote: str, local: str, limits: Limits | None = None):
         super().__init__(f"unix:{remote},{local}", sock, remote, limits)
+        self._patient = True
         self._local = local
         self._inode = os.stat(local).st_ino
 
@@ -176,6 +185,22 @@ class UnixPeer(_DatagramPeer):
                 raise UserError(f"{what}: {local}: {error}; choose a shorter path") from None
             raise _complaint(error, local, what) from None
         return cls(sock, remote, local, limits)
+
+    def _send(self, frame: bytes) -> None:
+        end = time.monotonic() + (_PATIENCE if self._patient else 0)
+        while True:
+            try:
+                super()._send(frame)
+            except BlockingIOError:
+                self._patient = time.monotonic() < end
+                if not self._patient:
+                    raise
+                # Two simulations that wait for each other both make room.
+                self._inward()
+                time.sleep(_NAP)
+            else:
+                self._patient = True
+                return
 
     def _close(self) -> None:
         super()._close()

@@ -39,7 +39,7 @@ class Counters:
     too_long, too_short : from the peer, dropped: longer than the device takes, no Ethernet header
     refused : the system said that nobody takes them: nobody has the remote socket, no route, the
         interface is down
-    full : from the device, dropped: the system has no room for them now
+    full : from the device, dropped: the system has no room for them, and none was made in time
     missed : from the peer, dropped by the system: the simulation did not take them in time
     """
 
@@ -77,8 +77,9 @@ class Peer(ABC):
         with open_peer("udp:127.0.0.1:5001,127.0.0.1:5000") as peer:
             cocotb.start_soon(peer.run(system.port))
 
-    Nothing here waits for the other side. What is wrong with a frame, or with the other side, is
-    counted, and ends nothing. It is closed with the process at the latest.
+    Nothing here waits for the other side, but for a UNIX socket's owner to make room. What is wrong
+    with a frame, or with the other side, is counted, and ends nothing. It is closed with the
+    process at the latest.
 
     Attributes
     ----------
@@ -131,7 +132,7 @@ class Peer(ABC):
         self.port = port
 
     def pump(self) -> int:
-        """Move what there is, both ways, without waiting; number of frames."""
+        """Move what there is, both ways; number of frames."""
         if self.closed:
             return 0
         return self._outward() + self._inward()

@@ -14,6 +14,5 @@ ip link set "$NIC" mtu 1500
 peer 'ip link set eth0 mtu 1500' >/dev/null
 ping -q -f -c 400 -W 20 -s 200 "$PEER" >/tmp/ping
 tail -n 2 /tmp/ping
-# The wire between two QEMUs has room for ten frames, and drops the rest on a busy machine.
-at_least "answers to a flood of 400" "$(sed -n 's/.* \([0-9]*\) received.*/\1/p' /tmp/ping)" 380
+equal "answers to a flood of 400" "$(sed -n 's/.* \([0-9]*\) received.*/\1/p' /tmp/ping)" 400
 finish
