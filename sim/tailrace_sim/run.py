@@ -24,6 +24,7 @@ from tailrace_sim.fast.launch import LOG, launch
 from tailrace_sim.look import Look
 
 __all__ = [
+    "LARGEST_SEED",
     "TRACE",
     "Result",
     "SimulationError",
@@ -36,6 +37,8 @@ __all__ = [
 
 _PARAMETERS = "TAILRACE_PARAMETERS"
 _SEED = "TAILRACE_SEED"
+#: The core's random numbers start from 64 bits.
+LARGEST_SEED = (1 << 64) - 1
 _LOG, _RESULTS = "simulation.log", "results.xml"
 #: File of a trace in the run's directory, if it is not in the foreground.
 TRACE = "trace.txt"
@@ -67,9 +70,12 @@ def pick_seed() -> int:
     if not text:
         return random.SystemRandom().getrandbits(32)
     try:
-        return int(text, 0)
+        number = int(text, 0)
     except ValueError:
         raise UserError(f"{_SEED} must be a number, not {text!r}; unset it") from None
+    if not 0 <= number <= LARGEST_SEED:
+        raise UserError(f"{_SEED} must be 0 to {LARGEST_SEED}, not {number}; unset it")
+    return number
 
 
 def parameters() -> dict[str, Any]:

@@ -13,6 +13,7 @@ import inspect
 import sys
 import traceback
 import types
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,9 @@ class Prompt:
         await First(task, self._stopped.wait())
         if not task.done():
             task.cancel()
+            # It may take steps to end: the prompt, which lets nothing run, is not to come between.
+            with contextlib.suppress(CancelledError):
+                await task
             raise KeyboardInterrupt
         result, error = task.result()
         if error is not None:

@@ -4,6 +4,7 @@ from random import Random
 
 import cocotb
 import pytest
+from cocotb import simulator
 from cocotb.clock import Clock
 from cocotb.queue import Queue
 from cocotb.triggers import (
@@ -84,6 +85,24 @@ async def edges(dut) -> None:
     assert await falling == up + 700
     with pytest.raises(NotImplementedError, match="only its rising edge"):
         await FallingEdge(dut.clk)
+
+
+@cocotb.test()
+async def taken_back(dut) -> None:
+    """A registration that was taken back is never called."""
+    Clock(dut.clk, 4, unit="ns").start()
+    called: list[str] = []
+    handles = [
+        simulator.register_timed_callback(1000, called.append, "time"),
+        simulator.register_value_change_callback(
+            dut.clk._handle, called.append, simulator.RISING, "edge"
+        ),
+        simulator.register_rwsynch_callback(called.append, "phase"),
+    ]
+    for handle in handles:
+        handle.deregister()
+    await Timer(10, "ns")
+    assert called == []
 
 
 @cocotb.test()

@@ -22,7 +22,7 @@ def model():
 
 
 def test_what_a_simulator_promises(model):
-    tests = ["timers", "edges", "phases", "tasks", "few_strides"]
+    tests = ["timers", "edges", "taken_back", "phases", "tasks", "few_strides"]
     run(model, "kernel_cocotb", name="fast_kernel", tests=tests, parameters=PARAMETERS,
         python_path=[HERE])  # fmt: skip
 

@@ -248,6 +248,11 @@ def test_rest_when_nothing_moves(monkeypatch):
     for _ in range(20):
         kernel.stride()
     assert clock.sleeps == []
+    # Nor while a frame waits to get in.
+    settings.waiting = 1
+    for _ in range(60):
+        kernel.stride()
+    assert clock.sleeps == []
 
 
 @pytest.mark.parametrize("factor", [0, -1, float("nan"), float("inf"), 1001])

@@ -137,6 +137,16 @@ def test_nobody_there(attached, tmp_path):
         peer.pump()
         peer.pump()
     assert peer.counters.refused == 3
+    # What is told of an earlier frame does not cost the next one.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there:
+        port.leave(FRAME)
+        peer.pump()
+        there.bind(("127.0.0.1", number))
+        there.settimeout(10)
+        port.leave(FRAME[::-1])
+        peer.pump()
+        assert there.recv(100) == FRAME[::-1]
+    assert (peer.counters.refused, peer.counters.frames_out) == (4, 5)
     path = tmp_path / "far"
     peer, port = attached(f"unix:{path}")
     port.leave(FRAME)
@@ -273,6 +283,8 @@ def test_udp_in_use(remote):
         open_peer("udp:127.0.0.1:9,192.0.2.1:5000")
     with pytest.raises(UserError, match="one address is IPv4, the other IPv6"):
         open_peer("udp:127.0.0.1:9,[::1]:5000")
+    with pytest.raises(UserError, match="both addresses are one"):
+        open_peer("udp:127.0.0.1:5000,127.0.0.1:5000")
     with pytest.raises(UserError, match="no address for"):
         open_peer("udp:no.such.host.invalid:9")
 

@@ -144,6 +144,11 @@ def test_at_a_terminal(narrow, monkeypatch):
     terminal.expect(r"\n")
     time.sleep(0.5)
     terminal.expect(r"KeyboardInterrupt\r\n>>> $", again="\x03")
+    # A wait of the driver takes steps to be cancelled.
+    terminal.type("await net.receive()\n")
+    terminal.expect(r"\n")
+    time.sleep(0.5)
+    terminal.expect(r"KeyboardInterrupt\r\n>>> $", again="\x03")
     # Impatient fingers do not end the session.
     terminal.type("await wait(10 ** 12)\n")
     terminal.expect(r"\n")

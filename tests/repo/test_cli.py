@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import pytest
 
+from tailrace.cli.errors import UserError
 from tailrace.cli.main import main
 from tailrace_hw.lib.fifo import SyncFifo
-from tailrace_sim.cli.terminal import make_console
+from tailrace_sim.cli.terminal import make_console, writing
+from tailrace_sim.run import pick_seed
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data"
@@ -133,6 +135,17 @@ def test_a_seed_that_is_no_number_gives_one_line(cli, monkeypatch):
     assert result.stderr == "tailrace: TAILRACE_SEED must be a number, not 'abc'; unset it\n"
 
 
+@pytest.mark.parametrize("number", [-1, 1 << 64])
+@pytest.mark.parametrize("verb", ["demo", "shell", "test"])
+def test_a_seed_that_the_core_cannot_have(cli, monkeypatch, verb, number):
+    result = cli(verb, f"--seed={number}")
+    assert result.returncode == 2
+    assert "Invalid value for '--seed'" in result.stderr
+    monkeypatch.setenv("TAILRACE_SEED", str(number))
+    with pytest.raises(UserError, match="TAILRACE_SEED must be 0 to 18446744073709551615, not"):
+        pick_seed()
+
+
 def test_without_a_verb_the_help_is_shown(cli):
     result = cli()
     assert "Usage" in result.stdout + result.stderr
@@ -142,6 +155,15 @@ def test_without_a_verb_the_help_is_shown(cli):
 def test_lines_are_whole_where_there_is_no_terminal(capsys):
     make_console().print("x" * 300)
     assert capsys.readouterr().out == "x" * 300 + "\n"
+
+
+def test_a_full_disk_is_told_with_the_file():
+    full = Path("/dev/full")
+    with (
+        pytest.raises(UserError, match="/dev/full cannot be written: No space left on device"),
+        writing(full),
+    ):
+        full.write_bytes(b"x")
 
 
 @pytest.mark.parametrize("name", ["output.pcap", "report.html"])

@@ -24,7 +24,7 @@ from tailrace_sim.cli.looking import (
     report_look,
 )
 from tailrace_sim.cli.progress import following, told_how_far
-from tailrace_sim.cli.terminal import check_writable, make_console, print_rows
+from tailrace_sim.cli.terminal import check_writable, make_console, print_rows, writing
 from tailrace_sim.demo_report import Outcome, summary_rows, write_report
 from tailrace_sim.device import check_backend, default_backend
 from tailrace_sim.look import Look
@@ -206,14 +206,14 @@ def demo(
     rows = summary_rows(outcome, settings)
     print_rows(console, rows)
     nanoseconds = 1e9 / settings.clock_hz
-    write_pcap(
-        output / _CAPTURE,
-        [
-            CapturedFrame(frame, round(start * nanoseconds))
-            for frame, (start, _) in zip(outcome.outputs, outcome.left, strict=True)
-        ],
-    )
-    write_report(output / _REPORT, outcome, settings, rows)
+    left = [
+        CapturedFrame(frame, round(start * nanoseconds))
+        for frame, (start, _) in zip(outcome.outputs, outcome.left, strict=True)
+    ]
+    with writing(output / _CAPTURE):
+        write_pcap(output / _CAPTURE, left)
+    with writing(output / _REPORT):
+        write_report(output / _REPORT, outcome, settings, rows)
     console.print(f"{output / 'output.pcap'}, {output / 'report.html'}, seed {seed}")
     difference = outcome.difference()
     if difference:

@@ -13,7 +13,7 @@ from tailrace_hw.config import Config
 from tailrace_sim import traffic
 from tailrace_sim.build import Model, build_root
 from tailrace_sim.cli.progress import following
-from tailrace_sim.cli.terminal import print_rows
+from tailrace_sim.cli.terminal import print_rows, writing
 from tailrace_sim.demo_report import match, percentile
 from tailrace_sim.look import Look
 from tailrace_sim.models.pcap import CapturedFrame, write_pcap
@@ -200,10 +200,11 @@ def demo_dpus(
     print_rows(console, _rows(outcome, config))
     nanoseconds = 1e9 / config.clock_hz
     frames = zip(outputs, outcome.returned, strict=True)
-    write_pcap(
-        output / _CAPTURE,
-        [CapturedFrame(frame, round(cycle * nanoseconds)) for frame, cycle in frames],
-    )
+    with writing(output / _CAPTURE):
+        write_pcap(
+            output / _CAPTURE,
+            [CapturedFrame(frame, round(cycle * nanoseconds)) for frame, cycle in frames],
+        )
     console.print(f"{output / _CAPTURE}, seed {seed}")
     if difference := outcome.difference():
         raise UserError(f"not accounted for: {difference}; replay with --seed {seed}")

@@ -11,6 +11,7 @@ from tailrace_hw.config import Config, ConfigError
 from tailrace_hw.emit import write_verilog
 from tailrace_hw.verilog import VerilogError
 from tailrace_sim.cli.terminal import make_console
+from tailrace_sim.run import LARGEST_SEED
 
 __all__ = ["ConfigOption", "SeedOption", "WidthOption", "load_config", "regs", "verilog"]
 
@@ -21,7 +22,9 @@ WidthOption = Annotated[
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Configuration, TOML.")
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Replay a run.")]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Replay a run.")
+]
 
 
 def load_config(path: Path | None, width: int | None) -> Config:

@@ -1,7 +1,7 @@
 """What the verbs print on and write to."""
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tailrace.cli.errors import UserError
 
-__all__ = ["check_writable", "make_console", "print_rows", "working"]
+__all__ = ["check_writable", "make_console", "print_rows", "working", "writing"]
 
 #: Of output that is no terminal: scripts read lines, so none is broken.
 _UNBROKEN = 1000
@@ -50,3 +50,18 @@ def check_writable(path: Path) -> None:
         path.open("ab").close()
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}") from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name the file, which the system does not do for a disk that is full.
+
+    Raises
+    ------
+    UserError
+        Something in here could not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error

@@ -11,6 +11,7 @@ import typer
 from tailrace.cli.errors import UserError
 from tailrace_sim.build import repository
 from tailrace_sim.device import check_backend
+from tailrace_sim.run import LARGEST_SEED
 
 __all__ = ["run_tests"]
 
@@ -32,7 +33,10 @@ def run_tests(
     ] = None,
     soak: Annotated[bool, typer.Option("--soak", help="Run the long tests too.")] = False,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Replay random tests with this seed.")
+        int | None,
+        typer.Option(
+            "--seed", min=0, max=LARGEST_SEED, help="Replay random tests with this seed."
+        ),
     ] = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Tests at a time.")

@@ -135,6 +135,8 @@ class UdpPeer(_DatagramPeer):
                 local_family, local_address = _resolve(*local, what)
                 if local_family != family:
                     raise UserError(f"{what}: one address is IPv4, the other IPv6; give two alike")
+                if local_address == address:
+                    raise UserError(f"{what}: both addresses are one; each side needs its own port")
                 sock.bind(local_address)
             sock.connect(address)
         except OSError as error:
