@@ -1,12 +1,19 @@
 """A top without a design: what a design would drive is an input of its own.
 
-So a test plays the design, beat by beat, in front of the C++ core.
+So a test plays the design, beat by beat, in front of the C++ core. And a port without a simulation,
+for peers.
 """
+
+import queue
+import types
 
 import pytest
 
+from tailrace_sim.bfm.mac_port import WireFrame
 from tailrace_sim.fast.interface import load
 from tailrace_sim.fast.library import Library, build_library
+from tailrace_sim.fast.network.address import open_peer
+from tailrace_sim.fast.network.peer import Limits
 
 #: Bits of tuser of RQ, RC, CQ, CC by width (PG213).
 _USER = {256: (62, 75, 88, 33), 512: (137, 161, 183, 81)}
@@ -134,3 +141,36 @@ def probe():
     yield make
     for each in made:
         each.close()
+
+
+class Port:
+    """As much of a port as a peer uses."""
+
+    def __init__(self):
+        self.settings = types.SimpleNamespace(waiting=0, frames_in=0, frames_out=0)
+        self.received = queue.Queue()
+        self.sent = []
+        self.entered = []
+
+    def send(self, frame):
+        self.entered.append(frame)
+        self.settings.waiting += 1
+
+    def leave(self, frame, cycle=0):
+        self.received.put(WireFrame(frame, cycle, cycle))
+
+
+@pytest.fixture
+def attached():
+    """Opens a peer at a port, and closes it."""
+    made = []
+
+    def make(text, **limits):
+        peer = open_peer(text, Limits(**limits))
+        made.append(peer)
+        peer.attach(Port())
+        return peer, peer.port
+
+    yield make
+    for peer in made:
+        peer.close()
