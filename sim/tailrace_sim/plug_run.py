@@ -2,6 +2,9 @@
 
 import os
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tailrace.cli.errors import UserError
+from tailrace_sim.fast.control import Control
 from tailrace_sim.fast.kernel import Kernel
 from tailrace_sim.fast.network.address import open_peer
 from tailrace_sim.fast.network.nowhere import Nowhere
@@ -32,6 +36,8 @@ _REASONS = {
     6: "an error of the client",
 }
 _WRITES = 8
+#: Cycles until the device has seen its link's pin.
+_SEEN = 16
 
 
 def _open(settings: dict[str, Any], system: System) -> tuple[Peer, Slot]:
@@ -47,6 +53,29 @@ def _open(settings: dict[str, Any], system: System) -> tuple[Peer, Slot]:
     except UserError:
         peer.close()
         raise
+
+
+async def _set_link(system: System, peer: Peer, up: bool) -> None:
+    """The port's wire is put in, or pulled out: what is on it is lost."""
+    peer.link_up = up
+    system.dut.port0__link.value = int(up)
+    await system.wait(_SEEN)
+
+
+def _orders(system: System, peer: Peer) -> dict[str, Callable[[], Awaitable[None]]]:
+    """What the control socket takes."""
+    return {
+        "link down": partial(_set_link, system, peer, up=False),
+        "link up": partial(_set_link, system, peer, up=True),
+    }
+
+
+def _control(path: str | None, system: System, peer: Peer, slot: Slot) -> Control | None:
+    if path is None:
+        return None
+    control = Control(Path(path), _orders(system, peer))
+    slot.also(control.fileno(), control.pump)
+    return control
 
 
 def _function_rows(number: int, place: Place) -> list[tuple[str, str]]:
@@ -90,11 +119,14 @@ def _function_rows(number: int, place: Place) -> list[tuple[str, str]]:
 class Plugged:
     """The run, and what is said of it at the end."""
 
-    def __init__(self, kernel: Kernel, system: System, peer: Peer, slot: Slot):
+    def __init__(
+        self, kernel: Kernel, system: System, peer: Peer, slot: Slot, control: Control | None
+    ):
         self._kernel = kernel
         self._system = system
         self._peer = peer
         self._slot = slot
+        self._control = control
         self._start, self._begin = time.monotonic(), kernel.now()
         self.interrupted = Event()
         kernel.on_interrupt = self._interrupt
@@ -111,6 +143,9 @@ class Plugged:
             ("speed", f"{simulated / 4000 / max(seconds - slept, 1e-9):,.0f} cycles a second"),
         ]
         rows += [(f"wire, {name}", value) for name, value in self._peer.counters.lines()]
+        if self._control is not None:
+            done, refused = self._control.done, self._control.refused
+            rows.append(("orders", f"{done} carried out, {refused} refused"))
         for number, place in self._slot.places.items():
             rows += _function_rows(number, place)
             # Ours again, for what is read below.
@@ -139,13 +174,18 @@ async def plug(dut) -> None:
     complaint = Path("complaint").absolute()
     os.chdir(settings["cwd"])
     system = await System.start(dut)
-    try:
-        peer, slot = _open(settings, system)
-    except UserError as error:
-        complaint.write_text(str(error))
-        return
-    with peer, slot:
-        plugged = Plugged(kernel, system, peer, slot)
+    with ExitStack() as stack:
+        try:
+            peer, slot = _open(settings, system)
+            stack.enter_context(peer)
+            stack.enter_context(slot)
+            control = _control(settings["control"], system, peer, slot)
+            if control is not None:
+                stack.enter_context(control)
+        except UserError as error:
+            complaint.write_text(str(error))
+            return
+        plugged = Plugged(kernel, system, peer, slot, control)
         await slot.start()
         cocotb.start_soon(peer.run(system.port))
         pacer = Pacer(kernel, [peer], settings["realtime"], source=slot)

@@ -26,7 +26,7 @@ LONG = [
     for rings in ("packed", "split")
     for scripts in (
         ["bind", "lspci", "ping", "iperf", "queues", "mtu"],
-        ["rebind", "reset", "nonsense", "reboot"],
+        ["rebind", "reset", "nonsense", "reboot", "link"],
         ["count"],
     )
 ]

@@ -32,6 +32,17 @@ print("port 0 is at x; Ctrl-C ends it", flush=True)
 print(" ".join(a for a in arguments if not a.startswith("--function")), flush=True)
 """
 WAITS = PLUG + "signal.pause()\n"
+#: Takes orders and knows one; says which came.
+OBEYS = PLUG + """
+import socket
+path = next(a.partition("=")[2] for a in arguments if a.startswith("--control="))
+control = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+control.bind(path)
+while True:
+    order, sender = control.recvfrom(100)
+    print(f"order {order.decode()}", flush=True)
+    control.sendto(b"ok" if order == b"link down" else b"no order of that name", sender)
+"""
 OK = 'say("hello"); tell("exit 0 a"); tell("end")'
 
 
@@ -103,6 +114,44 @@ def test_a_script_that_fails(session):
     outcome = session('tell("exit 4 a"); tell("end")').run()
     assert outcome.statuses == {"a": 4}
     assert outcome.problem is None
+
+
+def test_an_ordinary_nic_to_compare_with(session):
+    """No simulation is started, and no order is taken."""
+    body = """
+plain = any("virtio-net-pci" in a for a in arguments) and not any("vfio" in a for a in arguments)
+tell("wire link down"); tell(f"exit {int(not plain)} a"); tell("end")
+"""
+    outcome = session(body, plain=True).run()
+    assert outcome.problem is None
+    assert outcome.statuses == {"a": 0}
+    assert outcome.summaries == {}
+
+
+def test_orders_of_a_script(session):
+    """They reach the simulation, in their order, and no other."""
+    body = """
+for _ in range(2):
+    tell("wire link down")
+time.sleep(2); tell("exit 0 a"); tell("end")
+"""
+    outcome = session(body, plug=OBEYS).run()
+    assert outcome.problem is None
+    assert outcome.statuses == {"a": 0}
+    (lines,) = outcome.summaries.values()
+    assert [line for line in lines if line.startswith("order")] == ["order link down"] * 2
+
+
+@pytest.mark.parametrize(
+    ("plug", "words"),
+    [
+        (OBEYS, "the simulation of dpu refuses 'link sideways': no order of that name"),
+        (WAITS, "the simulation of dpu takes no orders: link sideways: No such file"),
+    ],
+)
+def test_an_order_that_is_none(session, plug, words):
+    outcome = session('tell("wire link sideways"); forever()', plug=plug).run()
+    assert outcome.problem.startswith(words)
 
 
 @pytest.mark.parametrize(

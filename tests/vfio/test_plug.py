@@ -40,6 +40,8 @@ def call(*arguments):
         (["--function", "1=/tmp"], "is no socket"),
         (["--function", "1=/tmp/tailrace-a", "--realtime", "0"], "--realtime"),
         (["--function", "1=/tmp/tailrace-a", "--port0", "x:y"], "nothing a port"),
+        (["--function", "1=/tmp/tailrace-a", "--control", "/tmp/tailrace-a"], "has this socket"),
+        (["--function", "1=/tmp/tailrace-a", "--control", "/tmp"], "is no socket"),
     ],
 )
 def test_one_line_before_the_build(options, words):

@@ -48,6 +48,15 @@ def _sockets(texts: list[str], functions: int) -> dict[int, str]:
     return sockets
 
 
+def _control(text: str, sockets: dict[int, str]) -> str:
+    """Path of the control socket."""
+    path = str(Path(text).absolute())
+    if path in sockets.values():
+        raise UserError(f"--control {text}: a function has this socket; choose another path")
+    check_socket(Path(path))
+    return path
+
+
 def plug(
     function: Annotated[
         list[str],
@@ -55,6 +64,13 @@ def plug(
     ],
     port0: Annotated[
         str | None, typer.Option("--port0", metavar="PEER", help=f"What is there: {FORMS}.")
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            "--control", metavar="SOCKET",
+            help="Take orders at this path, a datagram each: link down, link up.",
+        ),
     ] = None,
     once: Annotated[
         bool, typer.Option("--once", help="End when every client that came has gone.")
@@ -89,6 +105,7 @@ def plug(
         raise UserError(f"--patience must be above 0, not {patience:g}")
     settings = load_config(config, width)
     sockets = _sockets(function, len(identities(settings)))
+    orders = None if control is None else _control(control, sockets)
     look = make_look(waves, trace, trace_file, profile)
     if port0 is not None:
         # Better now than behind the minutes of a build.
@@ -101,8 +118,9 @@ def plug(
         complaint = directory / "complaint"
         complaint.unlink(missing_ok=True)
         parameters = {
-            "config": settings.to_dict(), "peer": port0, "functions": sockets, "once": once,
-            "realtime": realtime, "patience": patience, "cwd": str(Path.cwd()),
+            "config": settings.to_dict(), "peer": port0, "functions": sockets,
+            "control": orders, "once": once, "realtime": realtime, "patience": patience,
+            "cwd": str(Path.cwd()),
         }  # fmt: skip
         try:
             run(

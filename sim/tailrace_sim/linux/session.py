@@ -13,12 +13,13 @@ from tailrace_sim.linux import registers
 from tailrace_sim.linux.children import signal_ends
 from tailrace_sim.linux.guest import Guest, GuestOptions, dgram_nic, dpu_slot
 from tailrace_sim.linux.images import Images
+from tailrace_sim.linux.orders import Orders
 from tailrace_sim.linux.simulation import Simulation
 
 __all__ = ["ADDRESS", "PEER_ADDRESS", "Outcome", "Session", "SessionOptions"]
 
 ADDRESS, PEER_ADDRESS = "10.9.0.2", "10.9.0.1"
-_PEER_MAC = "02:00:00:00:09:01"
+_PEER_MAC, _PLAIN_MAC = "02:00:00:00:09:01", "02:00:00:00:09:02"
 _PEER_MEMORY = 256
 #: Of the device, and so of what is at the other end.
 _MTU = 9000
@@ -38,6 +39,7 @@ class SessionOptions:
     functions : of the device that are plugged in
     cpus, memory : of the guest, number and MiB
     rings : ``packed`` or ``split``
+    plain : an ordinary virtio network device is in the slot instead, to compare with
     time_out : seconds until all is ended; None: never
     plug : further options of ``plug``, for the guest's own device
     config : options of ``plug`` for every device
@@ -49,6 +51,7 @@ class SessionOptions:
     cpus: int = 1
     memory: int = 512
     rings: str = "packed"
+    plain: bool = False
     time_out: float | None = None
     plug: Sequence[str] = ()
     config: Sequence[str] = ()
@@ -95,6 +98,7 @@ class Session:
         self._simulate = simulate
         self._simulations: list[Simulation] = []
         self._guests: list[Guest] = []
+        self._orders: Orders | None = None
         self._finished = False
         self.outcome = Outcome()
 
@@ -124,13 +128,23 @@ class Session:
         self._simulations.append(simulation)
         return dpu_slot(sockets)
 
+    def _dpu(self, scratch: Path, port0: str | None) -> list[str]:
+        """Start the guest's device, which takes orders; the slot with it."""
+        control = scratch / "control"
+        slot = self._plug("dpu", scratch, port0, [f"--control={control}", *self._options.plug])
+        self._orders = Orders(self._simulations[-1].name, control)
+        return slot
+
     def _start(self, scratch: Path) -> None:
         """Simulations first: QEMU does not wait for their sockets."""
         options = self._options
         here, there = scratch / "here", scratch / "there"
         with_peer = options.peer in ("guest", "dpu")
         port0 = f"unix:{there},{here}" if with_peer else options.peer
-        slot = self._plug("dpu", scratch, None if port0 == "none" else port0, options.plug)
+        if options.plain:
+            slot = dgram_nic(here, there, _PLAIN_MAC, _MTU)
+        else:
+            slot = self._dpu(scratch, None if port0 == "none" else port0)
         peer_slot = dgram_nic(there, here, _PEER_MAC, _MTU)
         if options.peer == "dpu":
             peer_slot = self._plug("peer", scratch, f"unix:{here},{there}", ())
@@ -165,7 +179,7 @@ class Session:
         while guest.running and self.outcome.problem is None:
             time.sleep(_POLL)
             self._listen(guest)
-            self.outcome.problem = self._trouble(guest)
+            self.outcome.problem = self.outcome.problem or self._trouble(guest)
             if self.outcome.problem is None and end is not None and time.monotonic() > end:
                 self.outcome.problem = f"the guest had not ended after {limit:g} s"
         self._listen(guest)
@@ -179,9 +193,13 @@ class Session:
             if word == "exit":
                 status, _, name = rest.partition(" ")
                 self.outcome.statuses[name] = int(status)
+            elif word == "wire" and self._orders is not None:
+                self.outcome.problem = self.outcome.problem or self._orders.send(rest)
 
     def _trouble(self, guest: Guest) -> str | None:
         """What ended, or can't go on, while the guest still runs."""
+        if self._orders is not None and (refused := self._orders.complaint()) is not None:
+            return refused
         for simulation in self._simulations:
             # With --once it ends when its guest does, which may be this very moment.
             if not simulation.running and guest.running and "end" not in guest.events:
@@ -199,6 +217,8 @@ class Session:
     def _stop(self) -> None:
         """The guests, then the simulations, which end with them."""
         with contextlib.ExitStack() as stack:
+            if self._orders is not None:
+                stack.callback(self._orders.close)
             for simulation in self._simulations:
                 stack.callback(self._end, simulation)
             for guest in self._guests:

@@ -41,6 +41,7 @@ class Counters:
         interface is down
     full : from the device, dropped: the system has no room for them, and none was made in time
     missed : from the peer, dropped by the system: the simulation did not take them in time
+    link_down : both ways, dropped: the port has no link
     """
 
     frames_in: int = 0
@@ -52,6 +53,7 @@ class Counters:
     refused: int = 0
     full: int = 0
     missed: int = 0
+    link_down: int = 0
 
     def lines(self) -> list[tuple[str, str]]:
         """Rows of a summary; what did not happen is left out."""
@@ -65,6 +67,7 @@ class Counters:
             "refused by the other side": self.refused,
             "dropped, no room outside": self.full,
             "missed, came too fast": self.missed,
+            "dropped, the link is down": self.link_down,
         }
         return rows + [(name, str(count)) for name, count in dropped.items() if count]
 
@@ -87,6 +90,7 @@ class Peer(ABC):
     counters : so far
     limits : of the device
     port : that it is attached to, None before :meth:`attach`
+    link_up : nothing passes while it is False
     """
 
     def __init__(self, name: str, limits: Limits | None = None):
@@ -95,6 +99,7 @@ class Peer(ABC):
         self.limits = limits or Limits()
         self.port: Any = None
         self.closed = False
+        self.link_up = True
         atexit.register(self.close)
 
     # What a kind of peer has to know
@@ -142,7 +147,9 @@ class Peer(ABC):
         while not self.port.received.empty():
             frame = self.port.received.get_nowait()
             moved += 1
-            if self._write(frame.data, frame.end):
+            if not self.link_up:
+                self.counters.link_down += 1
+            elif self._write(frame.data, frame.end):
                 self.counters.frames_out += 1
                 self.counters.bytes_out += len(frame.data)
         return moved
@@ -160,7 +167,9 @@ class Peer(ABC):
         return moved
 
     def _enter(self, frame: bytes) -> None:
-        if len(frame) < _HEADER:
+        if not self.link_up:
+            self.counters.link_down += 1
+        elif len(frame) < _HEADER:
             self.counters.too_short += 1
         elif len(frame) > self.limits.longest:
             self.counters.too_long += 1

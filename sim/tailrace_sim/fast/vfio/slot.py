@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import select
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ class Slot:
         self.places: dict[int, Place] = {}
         self.left = Event()
         self._serving: list[Any] = []
+        self._others: list[Callable[[], int]] = []
         self._config_lock = Lock()
         host.memory.fence()
         try:
@@ -120,6 +122,17 @@ class Slot:
         place = Place(self._host, number, path, self._config_lock)
         self.places[number] = place
         self._epoll.register(place.listener.fileno(), select.EPOLLIN)
+
+    def also(self, number: int, pump: Callable[[], int]) -> None:
+        """Somebody else who is heard while clients are, even if the simulation sleeps.
+
+        Parameters
+        ----------
+        number : what ``select`` can wait on for that
+        pump : takes what there is, without waiting; how much that was
+        """
+        self._epoll.register(number, select.EPOLLIN)
+        self._others.append(pump)
 
     async def start(self) -> None:
         """Functions as a reset leaves them; then clients are served."""
@@ -154,6 +167,7 @@ class Slot:
         if self._epoll.poll(0):
             for place in self.places.values():
                 moved += self._accept(place)
+            moved += sum([pump() for pump in self._others])
         if moved and self._kernel.after_events is not None:
             self._kernel.after_events()
         return moved

@@ -47,7 +47,7 @@ def _make_room(path: Path) -> None:
         path.unlink()
 
 
-def listen(path: Path) -> socket.socket:
+def listen(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     """A socket that listens at ``path``; one that somebody was killed at is replaced.
 
     Raises
@@ -56,10 +56,11 @@ def listen(path: Path) -> socket.socket:
         There can be none.
     """
     _make_room(path)
-    made = socket.socket(socket.AF_UNIX)
+    made = socket.socket(socket.AF_UNIX, kind)
     try:
         made.bind(str(path))
-        made.listen(_BACKLOG)
+        if kind == socket.SOCK_STREAM:
+            made.listen(_BACKLOG)
     except OSError as error:
         made.close()
         raise UserError(f"{path}: no socket can be there: {error.strerror}") from None

@@ -141,6 +141,11 @@ peer() {
     echo "$*" | nc -w 20 "$PEER" 7777
 }
 
+# Tell the simulation, by way of the host: `wire link down`, `wire link up`. It does not wait.
+wire() {
+    tell "wire $*"
+}
+
 # Results of a check: `pass WHAT FIGURE`, `fail WHAT WHY`, `check WHAT COMMAND...`, `finish`.
 FAILED=0
 CHECKED=0
