@@ -6,7 +6,9 @@ import random
 
 import pytest
 
-from tailrace_sim.models.usp_beats import RcMonitor, Tlp, rq_beats
+from tailrace_sim.models.usp_beats import RcMonitor, rq_beats
+from tailrace_sim.models.usp_beats import read_tlp as read
+from tailrace_sim.models.usp_beats import write_tlp as write
 from tailrace_sim.run import pick_seed
 
 FUNCTION = 1
@@ -94,20 +96,6 @@ def client(probe_library, probe):
     assert made.probe.take(made.lib.TR_BROKEN) == []
     for descriptor in made.files:
         os.close(descriptor)
-
-
-def words(data):
-    return list(memoryview(data).cast("I"))
-
-
-def write(address, data, first=15, last=None):
-    count = len(data) // 4
-    return Tlp(True, address, count, first, (15 if last is None else last) * (count > 1),
-               0, 0, data=words(data))  # fmt: skip
-
-
-def read(address, count, tag, first=15, last=15):
-    return Tlp(False, address, count, first, last * (count > 1), tag, 0)
 
 
 def completions(client):
@@ -219,7 +207,7 @@ def test_what_is_refused(client):
     for place, access in ((0, 1), (0x10000, 2)):
         assert client.map(BASE + place, 0x1000, fd=memory, access=access) == 0
     client.run(write(BASE, bytes(4)), read(BASE + 0x10000, 1, 1), read(BASE + 0x5000, 1, 2))
-    client.run(write(INTERRUPTS, bytes(8)), write(INTERRUPTS, bytes(4), first=3))
+    client.run(write(INTERRUPTS, bytes(8)), write(INTERRUPTS, bytes(4), first_be=3))
     assert client.interrupts() == []
     assert errors(client) == {1: BAD_STATUS, 2: BAD_STATUS}
     client.probe.poke("pcie__cfg_function_status", 0x22)

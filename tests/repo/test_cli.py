@@ -76,6 +76,7 @@ def tailrace(*arguments: str, **environment: str) -> subprocess.CompletedProcess
         (["demo", "--waves", "20:10"], "--waves 20:10 is empty: TO must be above FROM"),
         (["demo", "--trace", "pcie,dma"], "no kind 'dma'; there are pcie, frames, errors"),
         (["demo", "--trace", "pcie", "--trace-file", "/proc/none"], "/proc/none"),
+        (["demo", "--trace-file", "trace.txt"], "--trace-file needs --trace with what to show"),
         (["demo", "--trace", "pcie", "--backend", "cocotb"], "a trace needs the fast backend"),
         (["demo", "--waves", "1:9", "--backend", "cocotb"], "window of waves needs the fast"),
         (["shell", "--script", "none.py"], "none.py: No such file"),

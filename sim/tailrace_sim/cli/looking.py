@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tailrace.cli.errors import UserError
 from tailrace_hw.config import Config
 from tailrace_sim.build import Model
 from tailrace_sim.cli.terminal import check_writable
@@ -58,12 +59,16 @@ def make_look(
         One of them is wrong.
     """
     default = Look.from_environment()
-    if trace_file is not None:
-        check_writable(trace_file)
+    kinds = default.trace if trace is None else parse_trace(trace)
+    if trace_file is not None and not kinds:
+        raise UserError(f"--trace-file needs --trace with what to show: {','.join(TRACES)}")
+    file = default.trace_file if trace_file is None else trace_file
+    if file is not None and kinds:
+        check_writable(file)
     return Look(
         waves=default.waves if waves is None else parse_window(waves),
-        trace=default.trace if trace is None else parse_trace(trace),
-        trace_file=default.trace_file if trace_file is None else trace_file,
+        trace=kinds,
+        trace_file=file,
         profile=profile or default.profile,
     )
 

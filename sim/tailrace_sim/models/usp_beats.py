@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-__all__ = ["RcMonitor", "Tlp", "rq_beats"]
+__all__ = ["RcMonitor", "Tlp", "read_tlp", "rq_beats", "write_tlp"]
 
 
 @dataclass
@@ -36,6 +36,17 @@ class Tlp:
             self.length | self.write << 11 | self.function << 16, self.fields() | 1 << 24,
             *self.data,
         ]  # fmt: skip
+
+
+def write_tlp(address: int, data: bytes, first_be: int = 15, last_be: int = 15) -> Tlp:
+    """A write of whole dwords, the first and the last of them as far as the byte enables say."""
+    words = list(memoryview(data).cast("I"))
+    return Tlp(True, address, len(words), first_be, last_be * (len(words) > 1), data=words)
+
+
+def read_tlp(address: int, count: int, tag: int, first_be: int = 15, last_be: int = 15) -> Tlp:
+    """A read of ``count`` dwords."""
+    return Tlp(False, address, count, first_be, last_be * (count > 1), tag)
 
 
 def rq_beats(tlps: Iterable[Tlp], width: int, rng: Random) -> Iterator[dict[str, int]]:
