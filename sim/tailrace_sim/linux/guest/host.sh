@@ -9,6 +9,7 @@ if [ ! -d /etc/tailrace/run ]; then
             echo "$NIC is $ADDRESS; $PEER does not answer"
     fi
     echo "Linux $(uname -r), the device is $SLOT; exit or Ctrl-D ends it"
+    export PS1='dpu# '
     exec setsid cttyhack bash --rcfile /etc/tailrace/lib.sh
 fi
 # The guest at the other end boots at the same time as this one.

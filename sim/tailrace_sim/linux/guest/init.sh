@@ -1,7 +1,7 @@
 #!/usr/bin/bash
 # The guest's first process. What it has to tell the host goes to the second serial port, a line
 # each: the console is the user's.
-export PATH=/usr/bin:/bin HOME=/root TERM=linux PS1='dpu# '
+export PATH=/usr/bin:/bin HOME=/root TERM=linux
 /bin/busybox mkdir -p /proc /sys /dev /run /tmp
 /bin/busybox --install -s /bin
 mount -t proc proc /proc

@@ -73,7 +73,7 @@ END
     # Two accesses, the low half first: that holds the high one.
     if [ -n "$2" ]; then
         devmem $_at 32 $(($2 & 0xffffffff))
-        devmem $((_at + 4)) 32 $(($2 >> 32))
+        devmem $((_at + 4)) 32 $(($2 >> 32 & 0xffffffff))
     else
         _low=$(devmem $_at 32)
         printf '0x%x\n' $(($(devmem $((_at + 4)) 32) << 32 | _low))
