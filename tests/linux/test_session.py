@@ -240,6 +240,15 @@ def test_time_out(session):
     assert next(iter(outcome.summaries.values()))[-1] == "the last line"
 
 
+@pytest.fixture
+def hearing():
+    """A shell that has put us into the background has made us deaf to Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hearing")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt(session, number):
     made = session("tell('exit 0 a'); forever()")
