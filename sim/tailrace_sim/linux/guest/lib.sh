@@ -136,6 +136,26 @@ peer_answers() {
     ping -q -c 1 -W 2 "$PEER"
 }
 
+# Answers to pings so far, as the kernel counts them.
+answers() {
+    awk '$1 == "Icmp:" && !seen { split($0, names); seen = 1; next }
+        $1 == "Icmp:" { for (i in names) if (names[i] == "InEchoReps") print $i }' /proc/net/snmp
+}
+
+have_answers() {
+    [ "$(answers)" -ge "$1" ]
+}
+
+# How many of so many pings are answered: `answered COUNT OPTION...`. Once one has been, ping waits
+# for the last ones no longer than two round trips; on a busy machine an answer may come later.
+answered() {
+    _before=$(answers) _count=$1
+    shift
+    ping -c "$_count" "$@" "$PEER" >/tmp/ping
+    wait_for 20 have_answers $((_before + _count))
+    echo $(($(answers) - _before))
+}
+
 # Run a command line in the guest at the other end; its output.
 peer() {
     echo "$*" | nc -w 20 "$PEER" 7777

@@ -12,8 +12,8 @@ for mtu in 576 1500 4000 "$most" 68 1500; do
     ip route flush cache
     peer "ip route flush cache" >/dev/null
     size=$((mtu - 28))
-    ping -c 3 -i 0.2 -W 20 -M do -s $size "$PEER" >/tmp/ping
-    equal "MTU $mtu, answers to 3 pings of $size bytes" "$(grep -c "bytes from" /tmp/ping)" 3
+    equal "MTU $mtu, answers to 3 pings of $size bytes" \
+        "$(answered 3 -i 0.2 -W 20 -M do -s $size)" 3
     check "MTU $mtu, one byte more is refused" sh -c "! ping -c 1 -W 5 -M do -s $((size + 1)) $PEER"
 done
 check "MTU $((most + 1)) is refused" sh -c "! ip link set $NIC mtu $((most + 1))"
