@@ -6,6 +6,7 @@ as Amaranth's Verilog names the members of a port ``mem0``.
 """
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from random import Random
@@ -74,7 +75,7 @@ class AxiCounters:
     errors: int = 0
 
 
-class DeviceMemory:
+class DeviceMemory(ABC):
     """``size`` bytes from address ``base``; what is beside them is answered with DECERR.
 
     Attributes
@@ -117,8 +118,9 @@ class DeviceMemory:
         self.faults.clear()
         self._faults_changed()
 
+    @abstractmethod
     def _faults_changed(self) -> None:
-        """For a memory that has to tell somebody."""
+        """What has to be told to whoever answers the accesses."""
 
     def stall(self, channel: str, share: float) -> None:
         """Share of cycles, 0 to below 1, in which a channel of :data:`CHANNELS` moves nothing."""
@@ -128,13 +130,14 @@ class DeviceMemory:
             raise ValueError(f"a share of cycles is from 0 to below 1, not {share}")
         self._stall(channel, share)
 
+    @abstractmethod
     def _stall(self, channel: str, share: float) -> None:
-        raise NotImplementedError
+        """The same, of what is known to be right."""
 
     @property
+    @abstractmethod
     def counters(self) -> AxiCounters:
         """So far."""
-        raise NotImplementedError
 
 
 class _Error(Exception):
@@ -241,6 +244,9 @@ class AxiMemoryAgent(DeviceMemory):
             await send(item)
 
         return judged
+
+    def _faults_changed(self) -> None:
+        """Nothing: each access looks at them."""
 
     def _stall(self, channel: str, share: float) -> None:
         def pattern() -> Iterator[bool]:
