@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import ClockDomain, Value
+from amaranth.hdl import ClockDomain, Const, Value
 from amaranth.hdl._ir import Design, Fragment, PortDirection
 from amaranth.hdl._xfrm import DomainCollector
 from amaranth.lib import wiring
@@ -85,7 +85,9 @@ def prepare(component: wiring.Component, name: str) -> Design:
     ports: list[tuple[str | None, Value, PortDirection]] = []
     for path, member, value in component.signature.flatten(component):
         direction = PortDirection.Input if member.flow == wiring.In else PortDirection.Output
-        ports.append(("__".join(map(str, path)), Value.cast(value), direction))
+        # The ready of a stream that is always ready is a constant, and no port.
+        if not isinstance(port := Value.cast(value), Const):
+            ports.append(("__".join(map(str, path)), port, direction))
     fragment = Fragment.get(component, None)
     fragment._propagate_domains_up()
     domains = DomainCollector()

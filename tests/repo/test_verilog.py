@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from tailrace_hw import emit
@@ -64,6 +64,25 @@ def test_no_name_is_taken_for_a_bit():
     text = convert(Elements(), "elements")
     assert "\\bits.0 " in text
     assert not re.findall(r"\\\S*\[\d+\]\S* ", text)
+
+
+class AlwaysReady(wiring.Component):
+    """A stream whose ready is a constant."""
+
+    i: In(stream.Signature(4, always_ready=True))
+    o: Out(stream.Signature(4, always_ready=True))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
+        return m
+
+
+def test_a_constant_is_no_port():
+    text = convert(AlwaysReady(), "always_ready")
+    assert "i__payload" in text
+    assert "i__valid" in text
+    assert "i__ready" not in text
 
 
 def lint(text: str, folder, waivers: bool = True) -> str:
