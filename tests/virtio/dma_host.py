@@ -4,8 +4,6 @@ from collections import deque
 from dataclasses import dataclass
 from random import Random
 
-from stream_ports import Codec, Sink, Source
-
 from tailrace_hw.lib.packet import beat_layout
 from tailrace_hw.pcie.dma import (
     DmaReadMeta,
@@ -14,6 +12,7 @@ from tailrace_hw.pcie.dma import (
     DmaWriteRequest,
     DmaWriteResponse,
 )
+from tailrace_sim.stream_ports import Codec, Sink, Source
 
 __all__ = ["HostLink", "Memory", "ReadAgent", "WriteAgent"]
 

@@ -8,7 +8,6 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly
 from fetch_rings import Memory
-from stream_ports import Codec, Sink, Source
 
 from tailrace_hw.errors import ErrorCode, ErrorEvent, ErrorSource
 from tailrace_hw.lib.packet import beat_layout
@@ -29,6 +28,7 @@ from tailrace_hw.virtio.interfaces import (
     TakeRequest,
 )
 from tailrace_sim.run import parameters, seed
+from tailrace_sim.stream_ports import Codec, Sink, Source
 
 FUNCTION = 5
 COMMAND, NOTIFY, TAKE = Codec(QueueCommand), Codec(QueueNotify), Codec(TakeRequest)

@@ -12,12 +12,12 @@ __all__ = [
     "STAGES",
     "TAG_LENGTHS",
     "AesBlock",
+    "JobParameters",
     "KeyAction",
     "KeyCommand",
     "KeyKind",
     "KeySize",
     "KeyStatus",
-    "JobParameters",
     "Operation",
     "OutputMeta",
     "Result",
@@ -88,7 +88,7 @@ class JobParameters(data.Struct):
     aad_length: 7
     #: Bytes of payload. With 0 the packet is one beat whose data are not looked at.
     length: 15
-    #: GCM_DECRYPT: the tag that came with the packet. Bytes behind ``tag_length`` are not looked at.
+    #: GCM_DECRYPT: the tag that came with the packet; bytes behind ``tag_length`` don't count.
     tag: 128
     #: GCM: bytes of the tag.
     tag_length: 5
