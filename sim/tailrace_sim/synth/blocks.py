@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from amaranth.lib import data, wiring
 
 from tailrace_hw.config import Config
+from tailrace_hw.crypto.commit_fifo import CommitFifo
+from tailrace_hw.crypto.types import OutputMeta
 from tailrace_hw.emit import NAME
 from tailrace_hw.errors import ErrorEvent
 from tailrace_hw.lib.arbiter import RoundRobinArbiter
@@ -97,6 +99,8 @@ _ALL = [
     Block("packet_to_axis", "lib: AXI4-Stream out", make=lambda width: PacketToAxis(width)),
     Block("checksum", "lib: internet checksum", make=lambda width: InternetChecksum(width)),
     Block("crc32", "lib: Ethernet FCS", make=lambda width: Crc32(width)),
+    Block("commit_fifo", "crypto: 512 beats",
+          make=lambda width: CommitFifo(width, OutputMeta, 512)),
     Block(TOP, "the whole device", ""),
 ]  # fmt: skip
 #: Every block by its name.
