@@ -118,6 +118,32 @@ def test_a_pause_is_between_frames(library, probe):
     assert len(entering(p, 20)) == 8
 
 
+def test_a_hold(library, probe):
+    """Nothing leaves, not even the rest of a frame, and all of it afterwards."""
+    p = probe(library)
+    lanes = p.pins["port0__tx__tdata"][1] // 8
+    frames = [random.Random(pick_seed()).randbytes(4 * lanes + 3) for _ in range(2)]
+    p.cycle()
+    for frame in frames:
+        for start in range(0, len(frame), lanes):
+            # Before the first beat of the one, in the middle of the other.
+            if start == lanes * frames.index(frame):
+                p.port.hold = 1
+                p.cycle()
+                drive(p, frame[start : start + lanes], lanes, False)
+                held = [p.peek("port0__tx__tready") or p.cycle() for _ in range(20)]
+                assert not any(held)
+                p.port.hold = 0
+            drive(p, frame[start : start + lanes], lanes, start + lanes >= len(frame))
+            p.cycle()
+            while not p.peek("port0__tx__tready"):
+                p.cycle()
+    p.drive("port0__tx")
+    p.cycle()
+    p.cycle()
+    assert [event[5] for event in p.take(p.lib.TR_FRAME_OUT)] == frames
+
+
 def test_a_reset_in_a_frame(library, probe):
     """The frame that the device saw the start of comes again, whole; one that leaves is lost."""
     p = probe(library)

@@ -233,8 +233,9 @@ def test_rest_when_nothing_moves(monkeypatch):
     clock, kernel = Clock(monkeypatch), Time()
     settings = types.SimpleNamespace(frames_in=0, frames_out=0, waiting=0)
     peer = types.SimpleNamespace(
-        port=types.SimpleNamespace(settings=settings), has_room=True, fileno=lambda: None
-    )
+        port=types.SimpleNamespace(settings=settings), has_room=True, fileno=lambda: None,
+        holds=False, pump=lambda: 0,
+    )  # fmt: skip
     Pacer(kernel, [peer], clock=clock)
     for _ in range(20):
         kernel.stride()
@@ -248,6 +249,17 @@ def test_rest_when_nothing_moves(monkeypatch):
     for _ in range(20):
         kernel.stride()
     assert clock.sleeps == []
+    # Short ones while the other side has no room for a frame, which is offered each time.
+    offers = []
+    peer.holds, peer.pump = True, lambda: offers.append(0) or 0
+    for _ in range(60):
+        kernel.stride()
+    assert clock.sleeps
+    assert max(clock.sleeps) < 0.01
+    assert len(offers) == len(clock.sleeps)
+    peer.holds = False
+    clock.sleeps.clear()
+    settings.frames_out += 1
     # Nor while a frame waits to get in.
     settings.waiting = 1
     for _ in range(60):

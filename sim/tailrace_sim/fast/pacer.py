@@ -24,6 +24,8 @@ _DEBT = 0.1
 #: Without ``realtime``: seconds of a sleep between strides, and how long (ps) nothing must have
 #: moved at the ports before.
 _IDLE_NAP = 0.1
+#: Seconds of one sleep while a peer holds a frame: no socket tells that another one has room.
+_HELD_NAP = 0.002
 _QUIET = 1_000_000_000
 #: With a source: how long (ps) nothing must have moved before time stands still.
 _DEVICE_QUIET = 4096 * _CYCLE
@@ -176,18 +178,23 @@ class Pacer:
     # Sleep
 
     def _sleep(self, seconds: float) -> bool:
-        """Sleep; True if a peer had something before the time was over."""
+        """Sleep; True if a peer had something before the time was over, or took what it held."""
         by_number = {
             number: peer
             for peer in self._peers
             if peer.has_room and (number := peer.fileno()) is not None
         }
+        held = [peer for peer in self._peers if peer.holds]
+        if held:
+            seconds = min(seconds, _HELD_NAP)
         before = self._clock()
         numbers = list(by_number)
         if self._source is not None:
             numbers.append(self._source.fileno())
         ready, _, _ = select.select(numbers, [], [], seconds)
-        moved = sum([by_number[number].pump() for number in ready if number in by_number])
+        pumped = {id(peer): peer for peer in held}
+        pumped |= {id(peer): peer for number, peer in by_number.items() if number in ready}
+        moved = sum([peer.pump() for peer in pumped.values()])
         if self._source is not None:
             moved += self._source.pump()
         if ready and not moved:

@@ -114,7 +114,8 @@ void MacPort::drive() {
         offer();
     }
     rx_valid_.flag(offers);
-    tx_ready_.flag(!stalled(stalls, 1));
+    const bool stall = stalled(stalls, 1);
+    tx_ready_.flag(!stall && settings.hold == 0);
 }
 
 // Into the device

@@ -9,7 +9,7 @@ import struct
 import time
 
 from tailrace.cli.errors import UserError
-from tailrace_sim.fast.network.peer import Limits, Peer
+from tailrace_sim.fast.network.peer import Limits, NoRoom, Peer
 
 __all__ = ["UdpPeer", "UnixPeer"]
 
@@ -18,8 +18,10 @@ _BUFFER = 1 << 20
 #: Linux: each datagram tells how many the socket has dropped before.
 _SO_RXQ_OVFL = 40
 _FULL = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM)
-#: Seconds that a UNIX socket's owner has to make room for a frame, and between two looks.
-_PATIENCE, _NAP = 0.5, 0.0005
+#: Seconds that a UNIX socket's owner has to make room: on a busy machine it may not run for long.
+_PATIENCE = 10.0
+#: Seconds that the simulation itself waits for him at a time, and between two looks.
+_PAUSE, _NAP = 0.005, 0.0005
 
 
 class _DatagramPeer(Peer):
@@ -74,11 +76,15 @@ class _DatagramPeer(Peer):
                 self._send(frame)
         except OSError as error:
             if error.errno in _FULL:
-                self.counters.full += 1
+                self._full()
             else:
                 self.counters.refused += 1
             return False
         return True
+
+    def _full(self) -> None:
+        """The system has no room for a frame."""
+        self.counters.full += 1
 
     def _close(self) -> None:
         self._socket.close()
@@ -154,13 +160,13 @@ class UnixPeer(_DatagramPeer):
     """``unix:PATH[,LOCALPATH]``: the remote has ``PATH``, we make ``LOCALPATH`` and remove it.
 
     The system keeps few datagrams for a UNIX socket (ten on Linux) and says when it has no room.
-    The simulation then waits for the other side, as a wire with flow control does. One that makes
-    no room in half a second is not waited for again until it takes a frame.
+    The device then stops sending until the other side has made some, as on a wire with flow
+    control. One that makes none in ten seconds is not waited for again until it takes a frame.
     """
 
     def __init__(self, sock: socket.socket, remote: str, local: str, limits: Limits | None = None):
         super().__init__(f"unix:{remote},{local}", sock, remote, limits)
-        self._patient = True
+        self._full_since: float | None = None
         self._local = local
         self._inode = os.stat(local).st_ino
 
@@ -188,21 +194,29 @@ class UnixPeer(_DatagramPeer):
             raise _complaint(error, local, what) from None
         return cls(sock, remote, local, limits)
 
-    def _send(self, frame: bytes) -> None:
-        end = time.monotonic() + (_PATIENCE if self._patient else 0)
-        while True:
-            try:
-                super()._send(frame)
-            except BlockingIOError:
-                self._patient = time.monotonic() < end
-                if not self._patient:
-                    raise
-                # Two simulations that wait for each other both make room.
-                self._inward()
-                time.sleep(_NAP)
-            else:
-                self._patient = True
-                return
+    def _outward(self) -> int:
+        moved = super()._outward()
+        # Its owner is mostly about to take them; a machine with few processors lets it do so only
+        # when we pause. Two simulations that do both make room meanwhile.
+        end = time.monotonic() + _PAUSE
+        while self.holds and time.monotonic() < end:
+            time.sleep(_NAP)
+            moved += self._inward() + super()._outward()
+        return moved
+
+    def _write(self, frame: bytes, cycle: int) -> bool:
+        written = super()._write(frame, cycle)
+        if written:
+            self._full_since = None
+        return written
+
+    def _full(self) -> None:
+        now = time.monotonic()
+        if self._full_since is None:
+            self._full_since = now
+        if now < self._full_since + _PATIENCE:
+            raise NoRoom
+        super()._full()
 
     def _close(self) -> None:
         super()._close()

@@ -3,9 +3,10 @@
 import atexit
 import dataclasses
 from abc import ABC, abstractmethod
+from collections import deque
 from typing import Any
 
-__all__ = ["Counters", "Limits", "Peer"]
+__all__ = ["Counters", "Limits", "NoRoom", "Peer"]
 
 #: Frames that wait to enter the device, at most: more stay with the sender, or in the system.
 _WAITING = 64
@@ -72,6 +73,10 @@ class Counters:
         return rows + [(name, str(count)) for name, count in dropped.items() if count]
 
 
+class NoRoom(Exception):
+    """The outside can't take this frame now; it is to be offered again."""
+
+
 class Peer(ABC):
     """Frames from outside into a port, and what leaves the port to the outside.
 
@@ -80,9 +85,9 @@ class Peer(ABC):
         with open_peer("udp:127.0.0.1:5001,127.0.0.1:5000") as peer:
             cocotb.start_soon(peer.run(system.port))
 
-    Nothing here waits for the other side, but for a UNIX socket's owner to make room. What is wrong
-    with a frame, or with the other side, is counted, and ends nothing. It is closed with the
-    process at the latest.
+    Nothing here waits for the other side: while that has no room, the device sends nothing more and
+    the simulation goes on. What is wrong with a frame, or with the other side, is counted, and ends
+    nothing. It is closed with the process at the latest.
 
     Attributes
     ----------
@@ -98,6 +103,7 @@ class Peer(ABC):
         self.counters = Counters()
         self.limits = limits or Limits()
         self.port: Any = None
+        self._leaving: deque[Any] = deque()
         self.closed = False
         self.link_up = True
         atexit.register(self.close)
@@ -110,7 +116,13 @@ class Peer(ABC):
 
     @abstractmethod
     def _write(self, frame: bytes, cycle: int) -> bool:
-        """Give a frame to the outside; False if that was counted as something else."""
+        """Give a frame to the outside; False if that was counted as something else.
+
+        Raises
+        ------
+        NoRoom
+            It has neither been given nor counted.
+        """
 
     @abstractmethod
     def _close(self) -> None:
@@ -130,6 +142,11 @@ class Peer(ABC):
         """The port would take a frame."""
         return self.port is not None and self.port.settings.waiting < _WAITING
 
+    @property
+    def holds(self) -> bool:
+        """A frame has left the device that the outside has no room for yet."""
+        return bool(self._leaving)
+
     # Traffic
 
     def attach(self, port: Any) -> None:
@@ -143,16 +160,25 @@ class Peer(ABC):
         return self._outward() + self._inward()
 
     def _outward(self) -> int:
-        moved = 0
         while not self.port.received.empty():
-            frame = self.port.received.get_nowait()
-            moved += 1
-            if not self.link_up:
-                self.counters.link_down += 1
-            elif self._write(frame.data, frame.end):
-                self.counters.frames_out += 1
-                self.counters.bytes_out += len(frame.data)
+            self._leaving.append(self.port.received.get_nowait())
+        moved = 0
+        try:
+            while self._leaving:
+                self._leave(self._leaving[0])
+                self._leaving.popleft()
+                moved += 1
+        except NoRoom:
+            pass
+        self.port.settings.hold = int(self.holds)
         return moved
+
+    def _leave(self, frame: Any) -> None:
+        if not self.link_up:
+            self.counters.link_down += 1
+        elif self._write(frame.data, frame.end):
+            self.counters.frames_out += 1
+            self.counters.bytes_out += len(frame.data)
 
     def _inward(self) -> int:
         # Nobody else looks at what has entered, and it would grow without end.
@@ -194,6 +220,8 @@ class Peer(ABC):
         """Give everything back to the system; may be called twice."""
         if not self.closed:
             self.closed = True
+            self.counters.full += len(self._leaving)
+            self._leaving.clear()
             atexit.unregister(self.close)
             self._close()
 

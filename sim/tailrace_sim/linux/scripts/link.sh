@@ -63,7 +63,8 @@ done
 equal "times that the carrier went" $(($(changes down) - downs)) $((2 * ROUNDS))
 equal "times that the carrier came" $(($(changes up) - ups)) $((2 * ROUNDS))
 at_least "interrupts for the configuration" $(($(told) - interrupts)) $((4 * ROUNDS))
-ping -q -f -c 100 -W 20 "$PEER" >/tmp/ping
+# Behind the last answer to the floods.
+check "$PEER answers" peer_answers
+equal "answers to a flood of 100" "$(answered 100 -q -f -W 20)" 100
 tail -n 2 /tmp/ping
-equal "answers to a flood of 100" "$(sed -n 's/.* \([0-9]*\) received.*/\1/p' /tmp/ping)" 100
 finish

@@ -109,8 +109,7 @@ bind() {
 }
 check "the kernel's driver binds" bind
 check "$PEER answers" wait_for 30 peer_answers
-ping -q -f -c 100 -W 20 "$PEER" >/tmp/ping
-equal "answers to a flood of 100" "$(sed -n 's/.* \([0-9]*\) received.*/\1/p' /tmp/ping)" 100
+equal "answers to a flood of 100" "$(answered 100 -q -f -W 20)" 100
 equal "complaints of tools" "$(grep -c . /tmp/complaints)" 0
 cat /tmp/complaints
 if find_management >/dev/null; then

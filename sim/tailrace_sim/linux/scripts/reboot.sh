@@ -14,7 +14,6 @@ if [ "$round" -lt $ROUNDS ]; then
     sleep 600
 fi
 equal "reboots" "$round" $ROUNDS
-ping -q -f -c 100 -W 20 "$PEER" >/tmp/ping
+equal "answers to a flood of 100" "$(answered 100 -q -f -W 20)" 100
 tail -n 2 /tmp/ping
-equal "answers to a flood of 100" "$(sed -n 's/.* \([0-9]*\) received.*/\1/p' /tmp/ping)" 100
 finish
