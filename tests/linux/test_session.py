@@ -214,6 +214,22 @@ def test_a_simulation_that_dies(session, plug, words):
     assert outcome.problem.startswith(words)
 
 
+def test_a_simulation_that_takes_its_guest_along(session, tmp_path):
+    """QEMU aborts when its device goes; what went first is told first, whoever is seen first."""
+    gone = tmp_path / "gone"
+    plug = f"""
+import os, time
+while not os.path.exists({str(gone)!r}):
+    time.sleep(0.01)
+print("tailrace: it is broken", flush=True)
+sys.exit(1)
+"""
+    outcome = session(f"open({str(gone)!r}, 'w').close(); os.abort()", plug=PLUG + plug).run()
+    first, _, second = outcome.problem.partition("; then ")
+    assert first == "the simulation of dpu: it is broken"
+    assert second.startswith("the QEMU of the guest ended with signal 6")
+
+
 def test_a_simulation_that_fails_at_its_end(session):
     """Its summary is part of the result."""
     plug = PLUG.replace("sys.exit(0)", "print('tailrace: no summary', flush=True); sys.exit(1)")

@@ -107,7 +107,8 @@ def _look_options(look: Look) -> list[str]:
 
 def _report(console: Console, outcome: Outcome) -> None:
     for name, lines in outcome.summaries.items():
-        console.print(f"[bold]{name}[/]")
+        # One that was interrupted before it had begun has nothing to say.
+        console.print(f"[bold]{name}[/]{'' if lines else ' had not begun'}")
         for line in lines:
             console.out(line, highlight=False)
     for name, status in outcome.statuses.items():

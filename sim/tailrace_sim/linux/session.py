@@ -227,8 +227,10 @@ class Session:
     def _end(self, simulation: Simulation) -> None:
         hurry = not self._finished or self.outcome.problem is not None
         self.outcome.summaries[simulation.name] = simulation.stop(hurry=hurry)
-        if simulation.failed and self.outcome.problem is None:
-            self.outcome.problem = simulation.complaint()
+        if simulation.failed:
+            # A QEMU without its device dies too, and nobody can say which of the two is seen first.
+            why, other = simulation.complaint(), self.outcome.problem
+            self.outcome.problem = why if other in (None, why) else f"{why}; then {other}"
 
 
 @contextlib.contextmanager
