@@ -17,6 +17,7 @@ from tailrace.cli.errors import UserError
 from tailrace_sim.fast.control import Control
 from tailrace_sim.fast.kernel import Kernel
 from tailrace_sim.fast.network.address import open_peer
+from tailrace_sim.fast.network.capture import CapturePeer
 from tailrace_sim.fast.network.nowhere import Nowhere
 from tailrace_sim.fast.network.peer import Limits, Peer
 from tailrace_sim.fast.pacer import Pacer
@@ -55,6 +56,12 @@ def _open(settings: dict[str, Any], system: System) -> tuple[Peer, Slot]:
         raise
 
 
+async def _play(capture: CapturePeer) -> None:
+    """The frames of a capture begin to enter."""
+    capture.playing = True
+    capture.pump()
+
+
 async def _set_link(system: System, peer: Peer, up: bool) -> None:
     """The port's wire is put in, or pulled out: what is on it is lost."""
     peer.link_up = up
@@ -64,10 +71,15 @@ async def _set_link(system: System, peer: Peer, up: bool) -> None:
 
 def _orders(system: System, peer: Peer) -> dict[str, Callable[[], Awaitable[None]]]:
     """What the control socket takes."""
-    return {
+    orders: dict[str, Callable[[], Awaitable[None]]] = {
         "link down": partial(_set_link, system, peer, up=False),
         "link up": partial(_set_link, system, peer, up=True),
     }
+    if isinstance(peer, CapturePeer):
+        # Whoever gives orders can say when there is a driver; without one all of it is lost.
+        peer.playing = False
+        orders["play"] = partial(_play, peer)
+    return orders
 
 
 def _control(path: str | None, system: System, peer: Peer, slot: Slot) -> Control | None:

@@ -389,6 +389,12 @@ def test_captures(attached, tmp_path):
     port.leave(FRAME, 250)
     peer.pump()
     assert read_frames(out) == [CapturedFrame(FRAME, 1000)]
+    waiting, port = attached(f"pcap:{tmp_path / 'in.pcap'}")
+    waiting.playing = False
+    assert waiting.pump() == 0
+    assert not waiting.finished
+    waiting.playing = True
+    assert waiting.pump() == 64
     silent, port = attached(f"pcap:,{tmp_path / 'other.pcap'}")
     assert silent.finished
     assert silent.pump() == 0

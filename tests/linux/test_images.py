@@ -162,6 +162,9 @@ def test_a_guests_own_files():
     # In the order that was asked for.
     run = {name: content for name, content in files.items() if "/run/" in name}
     assert run == {"etc/tailrace/run/00-b": b"2", "etc/tailrace/run/01-a": b"1"}
+    # Without it tcpdump does not start.
+    assert b"\ntcpdump:" in files["etc/passwd"]
+    assert b"\ntcpdump:" in files["etc/group"]
     table = files["etc/tailrace/registers"].decode()
     assert "virtio_net0.features_withheld 0 0x2050 64 1\n" in table
     assert "virtio.device_status 1 0x14 8 1\n" in table

@@ -113,6 +113,31 @@ def test_scripts_that_pass(session):
     assert "--port0=unix:" in given
 
 
+@pytest.mark.parametrize(
+    ("peer", "rings", "host", "other"),
+    [
+        ("guest", "packed", 0, 0),
+        ("guest", "split", 1 << 34, 0),
+        ("dpu", "packed", 0, 3),
+        ("dpu", "split", 1 << 34, 1 << 34 | 3),
+    ],
+)
+def test_what_a_device_does_not_offer(session, peer, rings, host, other):
+    """Packed rings (virtio 1.2, 6); and checksums (5.1.3) if its guest is to verify ours."""
+    body = """
+import re
+withheld = int(re.search(rb"WITHHELD=(0x[0-9a-f]+)", initrd)[1], 16)
+"""
+    fakes = {"peer": body + f"if role == 'peer': withheld == {other} or sys.exit('x'); forever()\n"}
+    made = session(
+        body + f"time.sleep(1); tell(f'exit {{int(withheld != {host})}} a'); tell('end')",
+        peer=peer, rings=rings, fakes=fakes,
+    )  # fmt: skip
+    outcome = made.run()
+    assert outcome.problem is None
+    assert outcome.statuses == {"a": 0}
+
+
 def test_a_script_that_fails(session):
     outcome = session('tell("exit 4 a"); tell("end")').run()
     assert outcome.statuses == {"a": 4}

@@ -23,15 +23,15 @@ class Plug:
     Attributes
     ----------
     sockets : by function
-    wire : frames to and from the port
+    wire : frames to and from the port, unless something else is there: ``port``
     """
 
-    def __init__(self, folder: Path, *options: str, functions=(0, 1)):
+    def __init__(self, folder: Path, *options: str, functions=(0, 1), port: str | None = None):
         self.sockets = {number: folder / f"f{number}" for number in functions}
         self.wire = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.wire.bind(("127.0.0.1", 0))
         self.wire.settimeout(PATIENCE)
-        peer = f"udp:127.0.0.1:{self.wire.getsockname()[1]},127.0.0.1:0"
+        peer = port or f"udp:127.0.0.1:{self.wire.getsockname()[1]},127.0.0.1:0"
         named = [f"--function={number}={path}" for number, path in self.sockets.items()]
         self.process = subprocess.Popen(
             [*COMMAND, *named, "--port0", peer, *options],
@@ -39,9 +39,10 @@ class Plug:
             start_new_session=True,
         )  # fmt: skip
         self.lines = [self.process.stdout.readline() for _ in range(1 + len(self.sockets))]
-        found = re.search(r",127\.0\.0\.1:(\d+)", self.lines[-1])
-        assert found, self.lines + self.process.stderr.readlines()
-        self.wire.connect(("127.0.0.1", int(found[1])))
+        if port is None:
+            found = re.search(r",127\.0\.0\.1:(\d+)", self.lines[-1])
+            assert found, self.lines + self.process.stderr.readlines()
+            self.wire.connect(("127.0.0.1", int(found[1])))
 
     def stop(self, how: int | None = signal.SIGINT) -> dict[str, list[str]]:
         """End it, by a signal or by itself; the rows of its summary."""

@@ -13,6 +13,7 @@ from tailrace.host import FunctionAddress
 from tailrace.pci import PciFunction
 from tailrace.virtio.net import VirtioNet
 from tailrace.virtio.net_types import NetOptions, TxFrame
+from tailrace_sim.models.pcap import read_frames, write_pcap
 from tailrace_sim.models.vfio_client import VfioClient
 from tailrace_sim.models.vfio_host import VfioHost
 from tailrace_sim.run import pick_seed
@@ -140,3 +141,44 @@ def test_frames_and_interrupts(controlled, packed):
     rows = device.stop()
     assert rows["wire, dropped, the link is down"] == ["6"]
     assert rows["errors"] == ["none"]
+
+
+def test_a_capture_waits_for_its_order(plug, tmp_path):
+    """Nothing enters before there is a driver; then all of it, once."""
+    seed = pick_seed()
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    frames = [rng.randbytes(rng.randrange(60, 1500)) for _ in range(20)]
+    write_pcap(tmp_path / "in.pcap", frames)
+    path = tmp_path / "control"
+    out = tmp_path / "out.pcap"
+    device = plug("--control", str(path), port=f"pcap:{tmp_path / 'in.pcap'},{out}")
+    orders = Orders(path, tmp_path / "answers")
+    with contextlib.closing(orders.sock), VfioClient(device.sockets[1]) as client:
+        host = VfioHost({1: client})
+
+        async def run():
+            function = PciFunction(host, FunctionAddress(1, 0, 1))
+            await function.read()
+            net = await VirtioNet.open(function, NetOptions())
+            assert not await net.receive(timeout=10_000)
+            assert orders(b"play") == "ok"
+            found = []
+            while len(found) < len(frames):
+                fresh = await net.receive(timeout=100_000)
+                assert fresh, "nothing comes any more"
+                found += [item.data for item in fresh]
+            assert found == frames
+            assert orders(b"play") == "ok"
+            assert not await net.receive(timeout=10_000)
+            await net.transmit([TxFrame(frames[0])])
+            assert not await net.receive(timeout=10_000)
+            await net.stop()
+
+        asyncio.run(run())
+        host.close()
+        assert orders(b"no play").endswith("; there are link down, link up, play")
+    rows = device.stop()
+    assert rows["wire, frames in"] == [f"20 ({sum(map(len, frames))} bytes)"]
+    assert rows["drops"] == ["none"]
+    assert [frame.data for frame in read_frames(out)] == frames[:1]

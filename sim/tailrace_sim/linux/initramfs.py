@@ -18,6 +18,12 @@ __all__ = ["GUEST", "MODULES", "TOOLS", "build_initramfs", "closure", "overlay"]
 GUEST = Path(__file__).parent / "guest"
 #: Where they are there.
 _PLACE = "etc/tailrace"
+#: Debian's tcpdump insists on a user of its own.
+_ETC = {
+    "passwd": "root:x:0:0:root:/root:/bin/sh\ntcpdump:x:100:100::/nonexistent:/bin/false\n",
+    "group": "root:x:0:\ntcpdump:x:100:\n",
+    "hosts": "127.0.0.1 localhost\n",
+}
 #: Debian's programs; all else is busybox. Its own shell would take its own `ip` and `ping` before
 #: those, so there is another.
 TOOLS = (
@@ -121,9 +127,6 @@ def build_initramfs(tools: Tree, kernel: Tree, version: str) -> bytes:
             archive.folder(folder)
     _add_tools(archive, tools)
     _add_modules(archive, tools, kernel, version)
-    archive.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
-    archive.file("etc/group", b"root:x:0:\n")
-    archive.file("etc/hosts", b"127.0.0.1 localhost\n")
     data = gzip.compress(archive.data(), 6, mtime=0)
     # What is behind it begins at a multiple of four, or the kernel does not see it.
     return data + bytes(-len(data) % 4)
@@ -139,6 +142,8 @@ def overlay(variables: dict[str, str], scripts: dict[str, str]) -> bytes:
     """
     archive = Archive()
     archive.file("init", (GUEST / "init.sh").read_bytes(), executable=True)
+    for name, text in _ETC.items():
+        archive.file(f"etc/{name}", text.encode())
     for path in sorted(GUEST.glob("*.sh")):
         archive.file(f"{_PLACE}/{path.name}", path.read_bytes(), executable=True)
     archive.file(f"{_PLACE}/registers", register_table().encode())

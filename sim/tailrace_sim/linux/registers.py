@@ -23,7 +23,14 @@ def register_table() -> str:
     )
 
 
-def variables(*, rings: str) -> dict[str, str]:
-    """What the scripts have to know of the specification."""
-    withheld = 0 if rings == "packed" else feature_mask([Feature.RING_PACKED])
-    return {"RINGS": rings, "WITHHELD": f"{withheld:#x}"}
+def variables(*, rings: str, sums: bool = True) -> dict[str, str]:
+    """What the scripts have to know of the specification.
+
+    Parameters
+    ----------
+    rings : ``packed`` or ``split``
+    sums : the device makes and verifies checksums for its driver
+    """
+    withheld = [] if rings == "packed" else [Feature.RING_PACKED]
+    withheld += [] if sums else [Feature.CSUM, Feature.GUEST_CSUM]
+    return {"RINGS": rings, "WITHHELD": f"{feature_mask(withheld):#x}"}

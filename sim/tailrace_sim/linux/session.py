@@ -152,12 +152,17 @@ class Session:
             simulation.wait_ready()
         variables = {
             "ADDRESS": ADDRESS, "PEER": PEER_ADDRESS if with_peer else "",
+            "WIRE": options.peer.partition(":")[0],
             **registers.variables(rings=options.rings),
         }  # fmt: skip
         if with_peer:
             away = {**variables, "ADDRESS": PEER_ADDRESS, "PEER": ADDRESS}
-            if options.peer == "guest":
-                away |= registers.variables(rings="packed")
+            # Its kernel makes and verifies each sum itself, as with the ordinary NIC.
+            away |= (
+                registers.variables(rings=options.rings, sums=False)
+                if options.peer == "dpu"
+                else registers.variables(rings="packed")
+            )
             peer = GuestOptions("peer", peer_slot, away, memory=_PEER_MEMORY)
             self._boot("the peer", peer, None)
         host = GuestOptions(

@@ -50,6 +50,10 @@ class CapturePeer(Peer):
     ----------
     source : pcap or pcapng; None: no frames
     sink : pcap; None: what leaves is counted only
+
+    Attributes
+    ----------
+    playing : frames of ``source`` enter; the others wait
     """
 
     def __init__(self, source: Path | None, sink: Path | None, limits: Limits | None = None):
@@ -58,6 +62,7 @@ class CapturePeer(Peer):
             frames = [] if source is None else read_frames(source)
             self._writer = None if sink is None else PcapWriter(sink)
         super().__init__(f"pcap:{source or ''}{'' if sink is None else f',{sink}'}", limits)
+        self.playing = True
         self._frames = iter(frames)
         self._left = len(frames)
 
@@ -66,7 +71,7 @@ class CapturePeer(Peer):
         return self.closed or not self._left
 
     def _read(self) -> bytes | None:
-        frame = next(self._frames, None)
+        frame = next(self._frames, None) if self.playing else None
         if frame is None:
             return None
         self._left -= 1

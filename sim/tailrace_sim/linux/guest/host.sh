@@ -8,6 +8,7 @@ if [ ! -d /etc/tailrace/run ]; then
         wait_for 60 peer_answers && echo "$NIC is $ADDRESS; $PEER answers" ||
             echo "$NIC is $ADDRESS; $PEER does not answer"
     fi
+    [ "$WIRE" != pcap ] || echo "the frames of the capture enter with: wire play"
     echo "Linux $(uname -r), the device is $SLOT; exit or Ctrl-D ends it"
     export PS1='dpu# '
     exec setsid cttyhack bash --rcfile /etc/tailrace/lib.sh

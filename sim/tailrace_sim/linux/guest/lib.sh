@@ -1,6 +1,7 @@
 # Functions for all scripts of a guest.
 # Variables: ROLE, ADDRESS, PEER (address of the guest at the other end, or empty), CPUS, RINGS,
-# WITHHELD (features that the device is not to offer), SLOT and NIC of the network function.
+# WITHHELD (features that the device is not to offer), WIRE (what is at the port), SLOT and NIC of
+# the network function.
 
 # A line to the host.
 tell() {
@@ -161,7 +162,8 @@ peer() {
     echo "$*" | nc -w 20 "$PEER" 7777
 }
 
-# Tell the simulation, by way of the host: `wire link down`, `wire link up`. It does not wait.
+# Tell the simulation, by way of the host: `wire link down`, `wire link up`; `wire play` if there is
+# a capture at the port. It does not wait.
 wire() {
     tell "wire $*"
 }
