@@ -221,6 +221,12 @@ def test_a_guest_that_dies(session, body, words):
     assert all(lines[-1] == "the last line" for lines in outcome.summaries.values())
 
 
+def test_a_shell_may_reboot_as_often_as_it_likes(session):
+    """Its user sees what happens."""
+    body = "[(tell('boot'), time.sleep(0.2)) for _ in range(9)]"
+    assert session(body, scripts={}).run().problem is None
+
+
 def test_a_peer_that_dies(session):
     outcome = session("forever()", fakes={"peer": "if role == 'peer': sys.exit('gone')\n"}).run()
     assert outcome.problem == "the QEMU of the peer ended with exit status 1: gone"

@@ -24,7 +24,7 @@ _PEER_MEMORY = 256
 #: Of the device, and so of what is at the other end.
 _MTU = 9000
 _POLL = 0.1
-#: More often than this a guest boots only when its kernel dies.
+#: More often than this a guest with scripts boots only when its kernel dies.
 _BOOTS = 4
 
 
@@ -215,7 +215,7 @@ class Session:
                 return other.complaint()
             if "trouble no network" in other.events:
                 return f"{other.name} found no network device; see {other.log}"
-        if guest.boots > _BOOTS:
+        if self._options.scripts and guest.boots > _BOOTS:
             return f"{guest.name} boots again and again; see {guest.log}"
         return None
 
