@@ -37,6 +37,11 @@ _REASONS = {
     6: "an error of the client",
 }
 _WRITES = 8
+#: A sender outside knows nothing of simulated time, and would fill the wire with frames without an
+#: end: more of them than a split ring takes, more bytes than PCIe carries in the 128-byte TLPs that
+#: Linux sets here. Cycles from frame to frame, and bytes a cycle in 1/256, that the device keeps up
+#: with; what waits for its turn stays with the sender.
+_SPACING, _RATE = 16, 32 << 8
 #: Cycles until the device has seen its link's pin.
 _SEEN = 16
 
@@ -199,6 +204,7 @@ async def plug(dut) -> None:
             return
         plugged = Plugged(kernel, system, peer, slot, control)
         await slot.start()
+        system.port.settings.spacing, system.port.settings.rate = _SPACING, _RATE
         cocotb.start_soon(peer.run(system.port))
         pacer = Pacer(kernel, [peer], settings["realtime"], source=slot)
         for number, place in slot.places.items():

@@ -269,6 +269,14 @@ def test_rate_pause_and_gaps(world):
     found = spans(4)
     assert found[-1][1] - found[0][0] == 4 * (4 * 8 - 1)
     port.rate = 0
+    # From start to start, also of those that are longer than that, and across a rest.
+    for spacing, apart in ((20, 20), (8, 8), (5, 8)):
+        port.spacing = spacing
+        found = spans(4)
+        starts = [first for first, _ in found]
+        assert [b - a for a, b in itertools.pairwise(starts)] == [apart] * 3
+        assert all(last - first == 7 for first, last in found)
+    port.spacing = 0
     port.pause = 1
     assert spans(1) == []
     port.pause = 0

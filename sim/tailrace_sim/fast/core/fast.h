@@ -202,6 +202,7 @@ typedef struct {
     uint32_t rate;            // bytes a cycle at most into the device, in 1/256; 0: no limit
     uint32_t pause;           // 1: nothing enters
     uint32_t hold;            // 1: nothing leaves
+    uint32_t spacing;         // cycles at least between the starts of two frames into the device
     uint32_t frame_stride;    // frames may wait so many cycles of the port for TR_EVENT; 0: none
     uint32_t export_links;    // 1: TR_LINK_OUT and TR_LINK_IN for frames of links
     uint64_t frames_in, bytes_in, frames_out, bytes_out;

@@ -109,8 +109,10 @@ void MacPort::sample(uint64_t cycle, uint64_t period) {
 }
 
 void MacPort::drive() {
+    ++since_start_;
     const bool offers = may_offer();
     if (offers) {
+        since_start_ = offered_ == 0 ? 0 : since_start_;
         offer();
     }
     rx_valid_.flag(offers);
@@ -155,7 +157,10 @@ bool MacPort::may_offer() {
     if (settings.rate != 0) {
         credit_ = std::min<uint64_t>(credit_ + settings.rate, uint64_t{lanes_} << 8);
     }
-    if (queue_.empty() || (settings.pause != 0 && offered_ == 0)) {
+    if (queue_.empty()) {
+        return false;
+    }
+    if (offered_ == 0 && (settings.pause != 0 || since_start_ < settings.spacing)) {
         return false;
     }
     if (settings.rate != 0) {

@@ -83,6 +83,7 @@ private:
     // Into the device.
     FrameQueue queue_;
     uint64_t numbers_ = 0, started_ = 0, credit_ = 0;
+    uint64_t since_start_ = ~uint64_t{0} >> 1;  // cycles, of the last frame's first beat
     uint32_t offered_ = 0;  // bytes of the first frame that are in beats
     bool begun_ = false;    // its first beat has entered
     // Out of it.
