@@ -16,6 +16,7 @@ from rich.table import Table
 from tailrace.cli.errors import UserError
 from tailrace_sim.fast.control import Control
 from tailrace_sim.fast.kernel import Kernel
+from tailrace_sim.fast.mac_port import FastPort
 from tailrace_sim.fast.network.address import open_peer
 from tailrace_sim.fast.network.capture import CapturePeer
 from tailrace_sim.fast.network.nowhere import Nowhere
@@ -204,6 +205,7 @@ async def plug(dut) -> None:
             return
         plugged = Plugged(kernel, system, peer, slot, control)
         await slot.start()
+        assert isinstance(system.port, FastPort)
         system.port.settings.spacing, system.port.settings.rate = _SPACING, _RATE
         cocotb.start_soon(peer.run(system.port))
         pacer = Pacer(kernel, [peer], settings["realtime"], source=slot)
