@@ -1,0 +1,48 @@
+"""The S-box as a table."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from tailrace_hw.crypto import gf256
+
+__all__ = ["TableSbox"]
+
+
+class TableSbox(wiring.Component):
+    """SubBytes of one byte (FIPS 197, 5.1.1), and on request InvSubBytes (5.3.2): logic without
+    registers.
+
+    Each bit of the table is a function of 8 bits: four LUT6 and the multiplexers behind them, one
+    level. With ``inverse`` the table is that of the field's inverse, between a level that undoes
+    the affine transformation for InvSubBytes and one that does it for SubBytes.
+
+    Parameters
+    ----------
+    inverse : :class:`bool`
+        Has InvSubBytes too.
+
+    Members
+    -------
+    i : In(8)
+    o : Out(8)
+    decrypt : In(1)
+        InvSubBytes; only with ``inverse``.
+    """
+
+    def __init__(self, *, inverse: bool = False):
+        self.inverse = inverse
+        super().__init__({"i": In(8), "o": Out(8)} | ({"decrypt": In(1)} if inverse else {}))
+
+    def elaborate(self, platform):
+        m = Module()
+        if not self.inverse:
+            m.d.comb += self.o.eq(Array(gf256.SBOX)[self.i])
+            return m
+        undone = gf256.linear(gf256.INVERSE_AFFINE, self.i ^ gf256.AFFINE_CONSTANT)
+        chosen = Cat(Mux(self.decrypt, a, b) for a, b in zip(undone, self.i, strict=True))
+        inverted = Signal(8)
+        m.d.comb += inverted.eq(Array([gf256.inverse(value) for value in range(256)])[chosen])
+        done = gf256.linear(gf256.AFFINE, inverted) ^ gf256.AFFINE_CONSTANT
+        m.d.comb += self.o.eq(Mux(self.decrypt, inverted, done))
+        return m
