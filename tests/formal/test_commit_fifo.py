@@ -204,7 +204,9 @@ PROOFS = {
 }
 
 
-@pytest.mark.parametrize("name", PROOFS)
+@pytest.mark.parametrize(
+    "name", ["queue", "no-trace", pytest.param("no-trace-of-4", marks=pytest.mark.soak)]
+)
 def test_commit_fifo(name):
     proof, depth = PROOFS[name]
     prove(proof(commit_fifo, depth), f"commit-fifo-{name}")
