@@ -68,8 +68,14 @@ def test_the_environment_names_one(path, program, tmp_path, monkeypatch):
     monkeypatch.setenv("TAILRACE_QEMU", str(mine))
     assert find()[0] == Qemu((str(mine),))
     monkeypatch.setenv("TAILRACE_QEMU", str(tmp_path / "none"))
-    with pytest.raises(QemuProblem, match=r"there is no .*none"):
-        qemu.installed()
+    with pytest.raises(QemuProblem, match=r"there is no .*none; TAILRACE_QEMU names it$"):
+        find()
+    # Nor is another one taken, or fetched, if that one is no good.
+    path(NEW)
+    program(tmp_path / "mine", f"#!/bin/sh\n{OLD}\n")
+    monkeypatch.setenv("TAILRACE_QEMU", str(mine))
+    with pytest.raises(QemuProblem, match=r"is version 7.2.22, without vfio-user-pci$"):
+        find()
 
 
 def test_a_program_that_is_no_program(path, program, tmp_path):

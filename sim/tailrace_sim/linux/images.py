@@ -143,12 +143,16 @@ def find_or_fetch_qemu(console: Console) -> tuple[Qemu, str]:
     Raises
     ------
     UserError
-        Neither can be had; the message says what is wrong with both.
+        Neither can be had, or the one that ``$TAILRACE_QEMU`` names is no good; the message says
+        what is wrong.
     """
     try:
         qemu = qemus.installed()
         return qemu, qemus.check(qemu)
     except QemuProblem as problem:
+        if qemus.named() is not None:
+            # Another one than the user has asked for is no help.
+            raise
         reason = str(problem)
     try:
         _check_machine()

@@ -10,7 +10,9 @@ from pathlib import Path
 from tailrace.cli.errors import UserError
 from tailrace_sim.linux.tree import Tree
 
-__all__ = ["DEVICE", "OLDEST", "PROGRAM", "Qemu", "QemuProblem", "check", "fetched", "installed"]
+__all__ = [
+    "DEVICE", "OLDEST", "PROGRAM", "Qemu", "QemuProblem", "check", "fetched", "installed", "named",
+]  # fmt: skip
 
 PROGRAM = "qemu-system-x86_64"
 #: Its device that speaks vfio-user.
@@ -68,6 +70,11 @@ def check(qemu: Qemu) -> str:
     return version[1]
 
 
+def named() -> str | None:
+    """What ``$TAILRACE_QEMU`` says."""
+    return os.environ.get("TAILRACE_QEMU") or None
+
+
 def installed() -> Qemu:
     """The one that ``$TAILRACE_QEMU`` or ``$PATH`` has.
 
@@ -76,10 +83,11 @@ def installed() -> Qemu:
     QemuProblem
         There is none.
     """
-    name = os.environ.get("TAILRACE_QEMU") or PROGRAM
+    name = named() or PROGRAM
     path = shutil.which(name)
     if path is None:
-        raise QemuProblem(f"there is no {name}")
+        where = "" if named() is None else "; TAILRACE_QEMU names it"
+        raise QemuProblem(f"there is no {name}{where}")
     return Qemu((path,))
 
 
