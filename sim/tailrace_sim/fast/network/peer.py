@@ -85,8 +85,8 @@ class Peer(ABC):
         with open_peer("udp:127.0.0.1:5001,127.0.0.1:5000") as peer:
             cocotb.start_soon(peer.run(system.port))
 
-    Nothing here waits for the other side: while that has no room, the device sends nothing more and
-    the simulation goes on. What is wrong with a frame, or with the other side, is counted, and ends
+    Nothing here waits for the other side for more than some milliseconds: while that has no room,
+    the device sends nothing more and the simulation goes on. What is wrong with a frame, or with the other side, is counted, and ends
     nothing. It is closed with the process at the latest.
 
     Attributes
