@@ -86,8 +86,8 @@ class Peer(ABC):
             cocotb.start_soon(peer.run(system.port))
 
     Nothing here waits for the other side for more than some milliseconds: while that has no room,
-    the device sends nothing more and the simulation goes on. What is wrong with a frame, or with the other side, is counted, and ends
-    nothing. It is closed with the process at the latest.
+    the device sends nothing more and the simulation goes on. What is wrong with a frame, or with
+    the other side, is counted, and ends nothing. It is closed with the process at the latest.
 
     Attributes
     ----------

@@ -11,6 +11,27 @@ packets() {
     ethtool -S "$NIC" | sed -n "s/^ *$1_queue_$2_packets: //p"
 }
 
+# A flow is one address and port at each end: many meet all queues.
+flows() {
+    cpu=0
+    while [ $cpu -lt "$CPUS" ]; do
+        taskset $((1 << cpu)) iperf3 -c "$PEER" -p $((5201 + cpu)) -P 8 -n 8K -l 1K \
+            >/tmp/iperf$cpu 2>&1 &
+        cpu=$((cpu + 1))
+    done
+    wait
+}
+
+# Whether each of so many queues has received something since its count was taken.
+all_reached() {
+    i=0
+    while [ $i -lt "$1" ]; do
+        eval "rx=\$rx$i"
+        [ $(($(packets rx $i) - rx)) -ge 1 ] || return 1
+        i=$((i + 1))
+    done
+}
+
 most=$(ethtool -l "$NIC" | sed -n 's/^Combined:[[:space:]]*//p' | head -n 1)
 at_least "queue pairs there can be" "$most" 2
 for pairs in 2 "$most" 1 2; do
@@ -21,14 +42,15 @@ for pairs in 2 "$most" 1 2; do
         eval "rx$i=$(packets rx $i) tx$i=$(packets tx $i)"
         i=$((i + 1))
     done
-    # A flow is one address and port at each end: many flows meet all queues.
-    cpu=0
-    while [ $cpu -lt "$CPUS" ]; do
-        taskset $((1 << cpu)) iperf3 -c "$PEER" -p $((5201 + cpu)) -P 8 -n 8K -l 1K \
-            >/tmp/iperf$cpu 2>&1 &
-        cpu=$((cpu + 1))
+    # The ports of one run follow one another, and their hashes may miss a queue: those of the next
+    # run are others.
+    run=0
+    while [ $run -lt 10 ]; do
+        flows
+        run=$((run + 1))
+        ! all_reached "$pairs" || break
     done
-    wait
+    echo "$pairs pairs: $run times $((8 * CPUS)) flows"
     i=0
     while [ $i -lt "$pairs" ]; do
         eval "rx=\$rx$i tx=\$tx$i"
