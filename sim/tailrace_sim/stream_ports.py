@@ -64,7 +64,7 @@ class Source(_Port):
         self.items: deque[int] = deque()
         self.taken = 0
         self._offering = False
-        self._driven = None
+        self._driven: bool | None = None
         self.valid.value = 0
 
     def drive(self) -> None:
@@ -93,7 +93,7 @@ class Sink(_Port):
         self.taken = 0
         #: Set to refuse everything.
         self.closed = False
-        self._driven = None
+        self._driven: bool | None = None
         self._waiting: int | None = None
 
     def drive(self) -> None:

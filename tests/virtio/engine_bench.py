@@ -2,10 +2,10 @@
 
 from collections import deque
 
-from dma_host import ReadAgent, WriteAgent
 from used_bench import FUNCTION, UsedBench
 
 from tailrace_hw.virtio.interfaces import QueueNotify, Segment, TakeAction, TakeRequest
+from tailrace_sim.dma_host import ReadAgent, WriteAgent
 from tailrace_sim.stream_ports import Codec, Sink, Source
 
 __all__ = ["EngineBench"]

@@ -4,12 +4,12 @@ from collections import deque
 from collections.abc import Callable
 
 from cocotb.triggers import FallingEdge, ReadOnly
-from dma_host import HostLink, Memory, ReadAgent, WriteAgent
 from ring_driver import RingDriver
 
 from tailrace_hw.errors import ErrorEvent
 from tailrace_hw.pcie.function import InterruptRequest
 from tailrace_hw.virtio.interfaces import NO_VECTOR, ChainCompletion, QueueCommand, QueueOp
+from tailrace_sim.dma_host import HostLink, Memory, ReadAgent, WriteAgent
 from tailrace_sim.stream_ports import Codec, Sink, Source
 
 __all__ = ["FUNCTION", "UsedBench"]

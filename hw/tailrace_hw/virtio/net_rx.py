@@ -8,13 +8,13 @@ from tailrace_hw.errors import ErrorCode, ErrorEvent, ErrorSource
 from tailrace_hw.lib.arbiter import RoundRobinArbiter
 from tailrace_hw.lib.fifo import SyncFifo
 from tailrace_hw.lib.packet import PacketSignature
+from tailrace_hw.lib.packet_cut import PacketCut
 from tailrace_hw.lib.stage import ReadyStage
 from tailrace_hw.pcie.dma import DmaWritePort, DmaWriteRequest
 from tailrace_hw.virtio.interfaces import ChainPort, Segment
 from tailrace_hw.virtio.net_rx_buffer import RxBuffer
 from tailrace_hw.virtio.net_rx_chains import RxChains, RxDrop
 from tailrace_hw.virtio.net_rx_complete import RxComplete
-from tailrace_hw.virtio.net_rx_cut import RxCut
 from tailrace_hw.virtio.net_rx_prepend import RxPrepend
 from tailrace_hw.virtio.net_types import ReceiveCounters, RxFrame, RxMeta
 
@@ -27,9 +27,9 @@ class NetReceive(wiring.Component):
 
     A frame is stored and analysed (:class:`RxBuffer`), gets chains of the queue that its flow hash
     names (:class:`RxChains`), gets its virtio_net_hdr (:class:`RxPrepend`) and is cut to the
-    chains' segments (:class:`RxCut`): one DMA write a segment used. When all writes of a chain are
-    answered the chain is completed (:class:`RxComplete`). The stages work on different frames at
-    once: at width 512 a 64-byte frame every 4 cycles and 64 bytes a cycle for long ones.
+    chains' segments (:class:`PacketCut`): one DMA write a segment used. When all writes of a
+    chain are answered the chain is completed (:class:`RxComplete`). The stages work on different
+    frames at once: at width 512 a 64-byte frame every 4 cycles and 64 bytes a cycle for long ones.
 
     VIRTIO_NET_HDR_F_DATA_VALID is set, if GUEST_CSUM was negotiated, for frames whose checksums
     are all right (:class:`RxAnalyse`); others are delivered as they are, without it. Queues are
@@ -100,7 +100,7 @@ class NetReceive(wiring.Component):
         m.submodules.buffer = self._buffer = RxBuffer(self._width, self._depth)
         m.submodules.planner = self._planner = RxChains(self._width, self._max_segments)
         m.submodules.prepend = prepend = RxPrepend(self._width)
-        m.submodules.cut = self._cut = RxCut(self._width)
+        m.submodules.cut = self._cut = PacketCut(self._width)
         m.submodules.complete = self._complete = RxComplete()
         buffer, planner, complete = self._buffer, self._planner, self._complete
 
@@ -154,7 +154,7 @@ class NetReceive(wiring.Component):
             requests.i.payload.tag.eq(writes.payload.chain_end),
             cuts.valid.eq(writes.valid & (asked | requests.i.ready)),
             cuts.payload.length.eq(writes.payload.length),
-            cuts.payload.frame_end.eq(writes.payload.frame_end),
+            cuts.payload.packet_end.eq(writes.payload.frame_end),
         ]
         with m.If(writes.valid):
             m.d.sync += asked.eq((asked | requests.i.ready) & ~writes.ready)

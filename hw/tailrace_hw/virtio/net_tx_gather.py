@@ -7,9 +7,9 @@ from amaranth.utils import exact_log2
 
 from tailrace_hw.errors import ErrorCode, ErrorEvent, ErrorSource
 from tailrace_hw.lib.packet import PacketSignature
+from tailrace_hw.lib.rotate import rotate_bytes_left
 from tailrace_hw.pcie.dma import DmaReadMeta, DmaStatus
 from tailrace_hw.virtio.interfaces import ChainCompletion
-from tailrace_hw.virtio.net_bytes import rotate_bytes_left
 from tailrace_hw.virtio.net_types import HEADER_BYTES, TxEntry, TxGathered
 
 __all__ = ["TxGather"]

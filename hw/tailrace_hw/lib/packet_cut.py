@@ -1,4 +1,4 @@
-"""Cuts one byte stream into the pieces that the segments of a descriptor chain hold."""
+"""Cuts packets into smaller ones."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -6,9 +6,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from tailrace_hw.lib.packet import PacketSignature
-from tailrace_hw.virtio.net_bytes import rotate_bytes_right
+from tailrace_hw.lib.rotate import rotate_bytes_right
 
-__all__ = ["Cut", "RxCut"]
+__all__ = ["Cut", "PacketCut"]
 
 
 class Cut(data.Struct):
@@ -16,10 +16,10 @@ class Cut(data.Struct):
 
     length: 17
     #: The last of its packet: the lengths of a packet's cuts add up to its length.
-    frame_end: 1
+    packet_end: 1
 
 
-class RxCut(wiring.Component):
+class PacketCut(wiring.Component):
     """Cuts each packet of ``i`` into the pieces that ``cuts`` names, byte-exact.
 
     A window over two beats of the packet feeds a byte rotator in two register stages. Latency 4
@@ -95,7 +95,7 @@ class RxCut(wiring.Component):
 
         length = Signal(17)
         piece_end = Signal()
-        frame_end = Signal()
+        packet_end = Signal()
         #: Where the piece ends, if it does, seen from ``low``.
         end = Signal(range(2 * octets))
         crosses = Signal()
@@ -103,7 +103,7 @@ class RxCut(wiring.Component):
         m.d.comb += [
             length.eq(Mux(begun, left, cut.length)),
             piece_end.eq(length <= octets),
-            frame_end.eq(piece_end & cut.frame_end),
+            packet_end.eq(piece_end & cut.packet_end),
             end.eq(at + length[: len(at) + 1]),
             # Side by side with the comparison, not behind it: all this is in the path of ready.
             crosses.eq(Mux(piece_end, end > octets, at != 0)),
@@ -127,13 +127,13 @@ class RxCut(wiring.Component):
         drop_high = Signal()
         with m.If(step):
             m.d.comb += [
-                # The byte behind the frame's last one is in the next frame, in its own beat.
-                drop_low.eq(~piece_end | cut.frame_end | (end >= octets)),
-                drop_high.eq(frame_end & crosses),
+                # The byte behind the packet's last one is in the next packet, in its own beat.
+                drop_low.eq(~piece_end | cut.packet_end | (end >= octets)),
+                drop_high.eq(packet_end & crosses),
             ]
             m.d.sync += [
                 # A piece that goes on takes a whole beat: the offset stays.
-                at.eq(Mux(piece_end, Mux(cut.frame_end, 0, end), at)),
+                at.eq(Mux(piece_end, Mux(cut.packet_end, 0, end), at)),
                 begun.eq(~piece_end),
                 left.eq(length - octets),
             ]

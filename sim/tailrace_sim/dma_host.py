@@ -3,6 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from tailrace_hw.lib.packet import beat_layout
 from tailrace_hw.pcie.dma import (
@@ -19,6 +20,9 @@ __all__ = ["HostLink", "Memory", "ReadAgent", "WriteAgent"]
 _READ = Codec(DmaReadRequest)
 _WRITE = Codec(DmaWriteRequest)
 _RESPONSE = Codec(DmaWriteResponse)
+#: To mypy an amaranth enumeration is no enumeration.
+_STATUS: Any = DmaStatus
+_OK = _STATUS.OK.value
 
 
 class Memory:
@@ -50,6 +54,14 @@ class Memory:
         assert fits, f"the device wrote {len(data)} bytes at {address:#x}, where nothing is its own"
         self.write(address, data)
         self.watch(address, data)
+
+
+def _check_function(function, request) -> None:
+    """``function`` is the only one, or says whose memory is at an address."""
+    expected = function(request.address) if callable(function) else function
+    assert request.function == expected, (
+        f"function {request.function} asks for {request.address:#x}, which is of {expected}"
+    )
 
 
 class HostLink:
@@ -86,8 +98,8 @@ class _Faults:
 
     def status(self, rng: Random, address: int) -> int:
         if self.chance and address in self.where and rng.random() < self.chance:
-            return rng.choice([s.value for s in DmaStatus if s is not DmaStatus.OK])
-        return DmaStatus.OK.value
+            return rng.choice([s.value for s in _STATUS if s is not DmaStatus.OK])
+        return _OK
 
 
 class WriteAgent:
@@ -136,9 +148,9 @@ class WriteAgent:
         while self._working and self._working[0][0] <= self.link.now:
             _, request, data = self._working.popleft()
             assert request.length == len(data), "data disagrees with the request"
-            assert request.function == self.function
+            _check_function(self.function, request)
             status = self.faults.status(self.rng, request.address)
-            if status == DmaStatus.OK.value:
+            if status == _OK:
                 self.link.enter(lambda r=request, d=data: self.memory.device_write(r.address, d))
                 self.bytes += len(data)
             else:
@@ -172,7 +184,7 @@ class ReadAgent:
 
     def _on_request(self, word):
         request = _READ.unpack(word)
-        assert request.function == self.function
+        _check_function(self.function, request)
         self.outstanding.append(request.address)
         self._asked.append((self.link.now + self.rng.randint(0, self.delay[0]), request))
 
@@ -187,7 +199,7 @@ class ReadAgent:
 
     def _arrive(self, request):
         status = self.faults.status(self.rng, request.address)
-        self.failed += status != DmaStatus.OK.value
+        self.failed += status != _OK
         self.count += 1
         data = self.memory.read(request.address, request.length)
         at = self.link.now + self.rng.randint(*self.delay)
@@ -197,7 +209,7 @@ class ReadAgent:
 
     def _give(self, request, data, status):
         size = self.width // 8
-        if status != DmaStatus.OK.value:
+        if status != _OK:
             data = self.rng.randbytes(self.rng.randint(1, len(data)))
         for start in range(0, len(data), size):
             part = data[start : start + size]
