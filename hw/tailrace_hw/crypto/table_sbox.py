@@ -1,12 +1,24 @@
 """The S-box as a table."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Module, Mux, Value
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from tailrace_hw.crypto import gf256
 
 __all__ = ["TableSbox"]
+
+
+def _table(m: Module, table: list[int], index: Value) -> Value:
+    """``table[index]`` in the same cycle. A memory, which simulators look up at once; synthesis is
+    told to make logic of it.
+    """
+    m.submodules.table = rom = memory.Memory(
+        shape=8, depth=256, init=table, attrs={"ram_style": "logic", "rom_style": "distributed"}
+    )
+    port = rom.read_port(domain="comb")
+    m.d.comb += port.addr.eq(index)
+    return port.data
 
 
 class TableSbox(wiring.Component):
@@ -37,12 +49,11 @@ class TableSbox(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         if not self.inverse:
-            m.d.comb += self.o.eq(Array(gf256.SBOX)[self.i])
+            m.d.comb += self.o.eq(_table(m, gf256.SBOX, self.i))
             return m
         undone = gf256.linear(gf256.INVERSE_AFFINE, self.i ^ gf256.AFFINE_CONSTANT)
         chosen = Cat(Mux(self.decrypt, a, b) for a, b in zip(undone, self.i, strict=True))
-        inverted = Signal(8)
-        m.d.comb += inverted.eq(Array([gf256.inverse(value) for value in range(256)])[chosen])
+        inverted = _table(m, [gf256.inverse(value) for value in range(256)], chosen)
         done = gf256.linear(gf256.AFFINE, inverted) ^ gf256.AFFINE_CONSTANT
         m.d.comb += self.o.eq(Mux(self.decrypt, inverted, done))
         return m

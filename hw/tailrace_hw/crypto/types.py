@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 #: Bytes of additional authenticated data and of payload that a packet may have.
-MAX_AAD, MAX_LENGTH = 64, 16384
+MAX_AAD, MAX_LENGTH = 96, 16384
 #: Tag lengths in bytes (SP 800-38D, 5.2.1.2).
 TAG_LENGTHS = (4, 8, 12, 13, 14, 15, 16)
 
@@ -163,7 +163,7 @@ class KeyCommand(data.Struct):
     tweak_material: 256
 
 
-class KeyStatus(enum.Enum, shape=2):
+class KeyStatus(enum.Enum, shape=3):
     """How a request to the key table ended."""
 
     OK = 0
@@ -173,3 +173,5 @@ class KeyStatus(enum.Enum, shape=2):
     TAKEN = 2
     #: Nothing there to delete that is the asker's.
     UNKNOWN = 3
+    #: No such key size, or XTS with AES-192, which IEEE 1619 does not have.
+    SIZE = 4

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 #: Bytes of additional authenticated data and of payload that a packet may have.
-MAX_AAD, MAX_LENGTH = 64, 16384
+MAX_AAD, MAX_LENGTH = 96, 16384
 #: Tag lengths in bytes: SP 800-38D, 5.2.1.2.
 TAG_LENGTHS = (4, 8, 12, 13, 14, 15, 16)
 #: An XTS key takes as many places of the table, from a multiple of it on.
@@ -97,6 +97,7 @@ class KeyStatus(enum.IntEnum):
     INDEX = 1
     TAKEN = 2
     UNKNOWN = 3
+    SIZE = 4
 
 
 @dataclass
@@ -252,13 +253,13 @@ class Engine:
         for material in (command.material, *([command.tweak_material] if is_xts else [])):
             if len(material) != command.size.bytes:
                 raise ValueError(f"{command.size.name} has {command.size.bytes} bytes of key")
-        if is_xts and command.size == KeySize.AES_192:
-            raise ValueError("IEEE 1619 has no XTS with AES-192")
         material = command.material + (command.tweak_material if is_xts else b"")
         key = _Key(command.function, command.kind, command.strict, material)
         first, places = command.key, key.places
         if first % places or first + places > self._size:
             return KeyStatus.INDEX
+        if is_xts and command.size == KeySize.AES_192:
+            return KeyStatus.SIZE
         for index, other in self._keys.items():
             meets = index < first + places and first < index + other.places
             if meets and (index != first or other.owner != command.function):

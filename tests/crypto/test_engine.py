@@ -1,0 +1,56 @@
+"""The cipher engine under cocotb: pytest side."""
+
+from pathlib import Path
+
+import pytest
+
+from tailrace_hw.crypto.cipher_engine import CipherEngine
+from tailrace_sim import build
+from tailrace_sim.run import run
+
+HERE = Path(__file__).parent
+#: width, keys, xts
+MODELS = {"narrow": (128, 16, True)}
+
+
+def simulate(kind, tests, module="cocotb_engine", **parameters):
+    width, keys, xts = MODELS[kind]
+    source = build.emit(
+        lambda: CipherEngine(width, keys, xts=xts), "cipher_engine", (width, keys, xts)
+    )
+    model = build.build(source, "cipher_engine")
+    run(
+        model,
+        module,
+        name=f"cipher-{kind}-{tests[0]}",
+        tests=tests,
+        parameters={"width": width, "keys": keys, "xts": xts, **parameters},
+        python_path=[HERE],
+    )
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_every_length(kind):
+    simulate(kind, ["every_length"])
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_random_jobs(kind):
+    simulate(kind, ["random_jobs"], rounds=40, longest=1000)
+
+
+KEY_TESTS = [
+    "rates_and_latency",
+    "time_tells_nothing",
+    "nothing_leaks",
+    "replaced_in_traffic",
+    "installation",
+    "owners",
+    "reset_erases",
+]
+
+
+@pytest.mark.parametrize("name", KEY_TESTS)
+@pytest.mark.parametrize("kind", MODELS)
+def test_keys(kind, name):
+    simulate(kind, [name], "cocotb_engine_keys", rounds=5, packets=400)
