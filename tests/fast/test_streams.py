@@ -182,6 +182,9 @@ def test_block_rules(bench):
 
     def codes():
         found = [(t[0][2] & 0xFF, t[0][0] >> 12 & 15, t[0][0] >> 30 & 1) for t in b.rc.tlps]
+        # BAD_STATUS without one would be a malformed completion, whose tag has to rest.
+        for (first, second, *_), *_ in b.rc.tlps:
+            assert (first >> 12 & 15 == BAD_STATUS) == (second >> 11 & 7 == 1)
         b.rc.tlps = []
         return found
 

@@ -233,7 +233,9 @@ class TailraceDevice(StatusPins, UltraScalePlusPcieDevice):
         """Give up on an outstanding request: an RC descriptor without data (PG213)."""
         request = self.active_request[tag]
         self.active_request[tag] = None
-        tlp = Tlp_us(Tlp.create_completion_for_tlp(request, PcieId(0, 0, 0), False, CplStatus.SC))
+        # BAD_STATUS stands for a completion with UR, CA or CRS: one of them is in the descriptor.
+        status = CplStatus.UR if code == ErrorCode.BAD_STATUS else CplStatus.SC
+        tlp = Tlp_us(Tlp.create_completion_for_tlp(request, PcieId(0, 0, 0), False, status))
         tlp.error_code = code
         tlp.request_completed = True
         self.rx_buf_cplh_fc_count += 1

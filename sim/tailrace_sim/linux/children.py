@@ -36,11 +36,17 @@ def _before() -> None:
     die_with_parent()
 
 
-def stop(process: subprocess.Popen, number: int) -> int:
-    """Ask a process of :func:`spawn` to end, insist after a while; its exit status."""
+def stop(process: subprocess.Popen, number: int, *, group: bool = False) -> int:
+    """Ask a process of :func:`spawn` to end, insist after a while; its exit status.
+
+    ``group``: ask its children too, as Ctrl-C at a terminal does.
+    """
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
+            if group:
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)
         try:
             process.wait(PATIENCE)
         except subprocess.TimeoutExpired:

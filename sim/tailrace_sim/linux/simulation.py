@@ -97,6 +97,9 @@ class Simulation:
         said = [line for line in self._lines if line.strip()]
         if marked:
             return f"{self.name}: {marked[-1].removeprefix('tailrace: ')}"
+        status = self._process.poll()
+        if status is not None and status < 0:
+            return f"{self.name} ended with signal {-status}"
         return f"{self.name} ended: {said[-1] if said else 'no reason given'}"
 
     def stop(self, *, hurry: bool = False) -> list[str]:
@@ -107,7 +110,8 @@ class Simulation:
         try:
             self._process.wait(_SOON if hurry else _END)
         except subprocess.TimeoutExpired:
-            stop(self._process, signal.SIGINT)
+            # ``plug`` leaves Ctrl-C to its simulation, which a terminal would have sent it too.
+            stop(self._process, signal.SIGINT, group=True)
         finally:
             stop(self._process, signal.SIGTERM)
             self._reader.join()

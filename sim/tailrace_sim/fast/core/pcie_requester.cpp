@@ -312,6 +312,8 @@ void Requester::give_up(uint32_t tag, uint32_t code) {
     spaces[active.requester & 7]->forget(tag);
     CompletionFields fields;
     fields.error = code;
+    // That code stands for a completion with UR, CA or CRS, so one of them is in the descriptor.
+    fields.status = code == bad_status ? status_unsupported : 0;
     fields.requester = active.requester;
     fields.tag = tag;
     fields.traffic_class = active.traffic_class;
