@@ -18,7 +18,6 @@ class ErrorSource(enum.Enum, shape=8):
     VIRTIO_USED = 7
     VIRTIO_NET = 8
     VIRTIO_TRANSPORT = 9
-    JOBS = 10
 
 
 class ErrorCode(enum.Enum, shape=8):
@@ -64,15 +63,6 @@ class ErrorCode(enum.Enum, shape=8):
     MAC_RX_OVERSIZE = 0x31
     MAC_RX_ERROR = 0x32
     MAC_RX_OVERFLOW = 0x33
-    # Job queues: the queue has stopped and needs a reset
-    #: A doorbell is ahead of what can be: info is its index.
-    JOB_INDEX_JUMP = 0x38
-    #: A size or address of the rings that they can't have: info is the address of the ring.
-    JOB_BAD_RING = 0x39
-    #: A descriptor could not be read: info is its index.
-    JOB_DESCRIPTOR_FAULT = 0x3A
-    #: A completion could not be written: info is its index.
-    JOB_COMPLETION_FAULT = 0x3B
 
 
 class ErrorEvent(data.Struct):

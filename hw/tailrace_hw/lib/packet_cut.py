@@ -16,7 +16,7 @@ class Cut(data.Struct):
 
     length: 17
     #: The last of its packet: the lengths of a packet's cuts add up to its length.
-    packet_end: 1
+    frame_end: 1
 
 
 class PacketCut(wiring.Component):
@@ -95,7 +95,7 @@ class PacketCut(wiring.Component):
 
         length = Signal(17)
         piece_end = Signal()
-        packet_end = Signal()
+        frame_end = Signal()
         #: Where the piece ends, if it does, seen from ``low``.
         end = Signal(range(2 * octets))
         crosses = Signal()
@@ -103,7 +103,7 @@ class PacketCut(wiring.Component):
         m.d.comb += [
             length.eq(Mux(begun, left, cut.length)),
             piece_end.eq(length <= octets),
-            packet_end.eq(piece_end & cut.packet_end),
+            frame_end.eq(piece_end & cut.frame_end),
             end.eq(at + length[: len(at) + 1]),
             # Side by side with the comparison, not behind it: all this is in the path of ready.
             crosses.eq(Mux(piece_end, end > octets, at != 0)),
@@ -128,12 +128,12 @@ class PacketCut(wiring.Component):
         with m.If(step):
             m.d.comb += [
                 # The byte behind the packet's last one is in the next packet, in its own beat.
-                drop_low.eq(~piece_end | cut.packet_end | (end >= octets)),
-                drop_high.eq(packet_end & crosses),
+                drop_low.eq(~piece_end | cut.frame_end | (end >= octets)),
+                drop_high.eq(frame_end & crosses),
             ]
             m.d.sync += [
                 # A piece that goes on takes a whole beat: the offset stays.
-                at.eq(Mux(piece_end, Mux(cut.packet_end, 0, end), at)),
+                at.eq(Mux(piece_end, Mux(cut.frame_end, 0, end), at)),
                 begun.eq(~piece_end),
                 left.eq(length - octets),
             ]

@@ -154,7 +154,7 @@ class NetReceive(wiring.Component):
             requests.i.payload.tag.eq(writes.payload.chain_end),
             cuts.valid.eq(writes.valid & (asked | requests.i.ready)),
             cuts.payload.length.eq(writes.payload.length),
-            cuts.payload.packet_end.eq(writes.payload.frame_end),
+            cuts.payload.frame_end.eq(writes.payload.frame_end),
         ]
         with m.If(writes.valid):
             m.d.sync += asked.eq((asked | requests.i.ready) & ~writes.ready)
