@@ -6,6 +6,7 @@ import pytest
 
 from tailrace_hw.crypto.aes_lane import AesLane
 from tailrace_hw.crypto.table_sbox import TableSbox
+from tailrace_hw.crypto.tower_sbox import TowerSbox
 from tailrace_hw.crypto.types import KeySize
 from tailrace_sim.models.aes import ROUNDS, cipher, rows
 from tailrace_sim.unit import seeded, simulate
@@ -86,23 +87,30 @@ def check(cycles: list[Item | None], rng, *, inverse: bool, sbox: type = TableSb
     assert compared == sum(item is not None for item in cycles) > 0
 
 
-@pytest.mark.parametrize("inverse", [False, True], ids=["forward", "both"])
-def test_the_standards_examples(inverse):
-    items = []
+def examples(*, inverse: bool) -> list[Item | None]:
+    items: list[Item | None] = []
     for texts in EXAMPLES:
         key, plain, secret = (bytes.fromhex(text) for text in texts)
         items.append(Item(key, plain, secret))
         if inverse:
             items.append(Item(key, secret, plain, decrypt=True))
-    check(items, seeded(), inverse=inverse)
+    return items
 
 
-@pytest.mark.parametrize("gaps", [0.0, 0.4], ids=["full rate", "gaps"])
 @pytest.mark.parametrize("inverse", [False, True], ids=["forward", "both"])
-def test_random_blocks(inverse, gaps):
-    """Key, size and direction change with every block."""
+def test_blocks(inverse):
+    """The standard's examples and random blocks, at full rate and with gaps; key, size and
+    direction change with every block. One simulation, for a lane takes seconds to elaborate."""
     rng = seeded()
-    cycles = [
-        None if rng.random() < gaps else random_item(rng, inverse=inverse) for _ in range(300)
-    ]
+    cycles = examples(inverse=inverse)
+    for gaps in (0.0, 0.4):
+        cycles += [
+            None if rng.random() < gaps else random_item(rng, inverse=inverse) for _ in range(250)
+        ]
     check(cycles, rng, inverse=inverse)
+
+
+def test_with_the_other_sbox():
+    rng = seeded()
+    cycles = [*examples(inverse=True), *(random_item(rng, inverse=True) for _ in range(10))]
+    check(cycles, rng, inverse=True, sbox=TowerSbox)

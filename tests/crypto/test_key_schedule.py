@@ -18,7 +18,7 @@ EXAMPLES = [
      "fe4890d1e6188d0b046df344706c631e"),
 ]  # fmt: skip
 STAGES = 15
-LATENCY = 2
+LATENCY = 3
 
 
 def number(data: bytes) -> int:

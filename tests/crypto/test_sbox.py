@@ -3,6 +3,7 @@
 import pytest
 
 from tailrace_hw.crypto.table_sbox import TableSbox
+from tailrace_hw.crypto.tower_sbox import TowerSbox
 from tailrace_sim.models.aes import sbox
 from tailrace_sim.unit import simulate
 
@@ -18,7 +19,7 @@ def test_the_reference():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [TableSbox])
+@pytest.mark.parametrize("kind", [TableSbox, TowerSbox])
 @pytest.mark.parametrize("inverse", [False, True], ids=["forward", "both"])
 def test_every_byte(kind, inverse):
     dut = kind(inverse=inverse)

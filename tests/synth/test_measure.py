@@ -13,7 +13,7 @@ from tailrace_sim.synth.yosys import SynthError
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "verilog"
 SMALL = DATA / "small.v"
-DESIGNS = ["adder", "parity", "two_writers", "one_writer", "chain"]
+DESIGNS = ["adder", "parity", "two_writers", "one_writer", "tables", "chain"]
 
 
 def read(path: Path, top: str, parameters: dict[str, str] | None = None) -> Subject:
@@ -66,6 +66,10 @@ def test_a_memory_without_a_ram_is_named(figures):
     assert figures["two_writers"].lost == ["slots (16 x 8: registers)"]
     assert figures["two_writers"].area.ff >= 128
     assert not figures["one_writer"].lost
+
+
+def test_a_memory_that_is_to_be_logic_is_not_lost(figures):
+    assert figures["tables"].lost == ["found (256 x 8: constants in logic)"]
 
 
 def test_a_memory_with_a_ram(figures):

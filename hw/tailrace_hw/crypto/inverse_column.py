@@ -1,12 +1,12 @@
 """What InvMixColumns has more than MixColumns."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from tailrace_hw.crypto import gf256
+from tailrace_hw.crypto.column import everywhere, in_each_row, sums, turned
 from tailrace_hw.crypto.decrypting import KINDS, TURNED_TWICE, XTIME_TURNED
-from tailrace_hw.crypto.gf256 import parity
 
 __all__ = ["InverseColumn"]
 
@@ -28,8 +28,6 @@ _FED = (
     ^ XTIME_TURNED.fed * ((XTIME_TURNED.taken & XTIME_TURNED.fed).bit_count() % 2),
     XTIME_TURNED.fed,
 )
-#: Which of the two a bit gets: bit 0 the first, bit 1 the second.
-_FED_BY = [(_FED[0] >> bit & 1) | (_FED[1] >> bit & 1) << 1 for bit in range(8)]
 
 
 class InverseColumn(wiring.Component):
@@ -55,30 +53,27 @@ class InverseColumn(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        rows = [self.i.word_select(row, 8) for row in range(4)]
-        feeds = [self._feeds(m, rows[0], rows[2], 0), self._feeds(m, rows[1], rows[3], 1)]
-        for row in range(4):
-            here, other = rows[row], rows[(row + 2) % 4]
-            kinds = Signal(2, name=f"kinds_{(row + 2) % 4}")
-            m.d.comb += kinds.eq(
-                Cat(parity(gf256.bits(other, kind)) for kind in KINDS) & self.decrypt.replicate(2)
-            )
-            for bit in range(8):
-                added = here[bit - 2] ^ other[bit - 2] ^ Const(TURNED_TWICE >> bit & 1, 1)
-                terms = [here[bit], self.decrypt & added, kinds[bit % 2]]
-                if _FED_BY[bit]:
-                    terms.append(feeds[row % 2][_FED_BY[bit] - 1])
-                m.d.comb += self.o[8 * row + bit].eq(parity(terms))
+        column, there, pairs = Signal(32), Signal(32), Signal(32)
+        m.d.comb += [
+            column.eq(self.i),
+            there.eq(column.rotate_right(16)),
+            pairs.eq(column ^ there),
+        ]
+        # What several bits use is a module of its own: synthesis that works module by module, as
+        # ours does, then keeps one LUT for each bit of the output.
+        m.submodules.shared = shared = Module()
+        added = Mux(self.decrypt, turned(pairs, 2) ^ everywhere(TURNED_TWICE), 0)
+        for kind in KINDS:
+            of_rows = Signal(4, name=f"kind_{kind:02x}")
+            shared.d.comb += of_rows.eq(Mux(self.decrypt, sums(column, kind), 0))
+            added ^= in_each_row(of_rows.rotate_right(2)) & everywhere(kind)
+        first, second = (sums(column, _seen(mask))[:2] ^ sums(column, _seen(mask))[2:]
+                         for mask in (_FIRST, _SECOND))  # fmt: skip
+        both = _FED[0] & _FED[1]
+        fed = {_FED[0] ^ both: first, _FED[1] ^ both: second, both: first ^ second}
+        for bits, total in fed.items():
+            of_pairs = Signal(2, name=f"fed_{bits:02x}")
+            shared.d.comb += of_pairs.eq(Mux(self.decrypt, total, 0))
+            added ^= in_each_row(of_pairs.replicate(2)) & everywhere(bits)
+        m.d.comb += self.o.eq(column ^ added)
         return m
-
-    def _feeds(self, m: Module, here: Value, other: Value, pair: int) -> list[Value]:
-        """The first sum of a pair of rows, the second, and both."""
-        sums = Signal(2, name=f"sums_{pair}")
-        both = Signal(name=f"both_{pair}")
-        halves = []
-        for number, mask in enumerate((_FIRST, _SECOND)):
-            half = Signal(name=f"half_{pair}_{number}")
-            m.d.comb += half.eq(parity(gf256.bits(here, _seen(mask))))
-            halves.append(half ^ parity(gf256.bits(other, _seen(mask))))
-        m.d.comb += [sums.eq(Cat(halves) & self.decrypt.replicate(2)), both.eq(sums.xor())]
-        return [sums[0], sums[1], both]

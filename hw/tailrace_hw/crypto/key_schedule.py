@@ -7,14 +7,14 @@ from amaranth.lib.wiring import In, Out
 
 from tailrace_hw.crypto import gf256
 from tailrace_hw.crypto.decrypting import MIRRORED
+from tailrace_hw.crypto.mix_column import MixColumn
 from tailrace_hw.crypto.table_sbox import TableSbox
 from tailrace_hw.crypto.types import ROUNDS, STAGES, KeySize
+from tailrace_hw.lib.delay import delayed
 
 __all__ = ["AesKeySchedule", "KeyMaterial", "KeyRow"]
 
 _LAST = STAGES - 1
-#: First row of InvMixColumns' matrix (FIPS 197, 5.3.3).
-_INVERSE_MIX = (0x0E, 0x0B, 0x0D, 0x09)
 
 
 class KeyMaterial(data.Struct):
@@ -46,8 +46,8 @@ class AesKeySchedule(wiring.Component):
     stage 0 to stage 14; rows of stages that the lane passes by are 0. With ``reverse`` the 15 rows
     to decrypt with follow without a gap.
 
-    A key that comes while ``busy`` is lost. ``busy`` is 0 again in the cycle of the last row but
-    one, so that the rows of keys that come as early as they may follow without a gap.
+    A key that comes while ``busy`` is lost. ``busy`` is 0 again two cycles before the last row
+    leaves, so that the rows of keys that come as early as they may follow without a gap.
 
     The last key's rows stay in registers and a LUT RAM until the next key's take their place. No
     output shows them again.
@@ -60,7 +60,7 @@ class AesKeySchedule(wiring.Component):
     """
 
     #: Cycles from a key at the input to its first row at the output.
-    latency = 2
+    latency = 3
 
     i: In(stream.Signature(KeyMaterial, always_ready=True))
     o: Out(stream.Signature(KeyRow, always_ready=True))
@@ -80,10 +80,14 @@ class AesKeySchedule(wiring.Component):
             self.busy.eq(running & ~ends),
             start.eq(self.i.valid & ~self.busy),
         ]
+        #: The last stage that a lane passes by.
+        passed = Signal(range(STAGES))
+        following = Signal(range(STAGES))
+        m.d.comb += following.eq(Mux(stage == _LAST, 0, stage + 1))
         with m.If(running):
-            m.d.sync += stage.eq(stage + 1)
+            m.d.sync += stage.eq(following)
             with m.If(stage == _LAST):
-                m.d.sync += [stage.eq(0), backwards.eq(1), running.eq(~ends)]
+                m.d.sync += [backwards.eq(1), running.eq(~ends)]
         with m.If(start):
             m.d.sync += [
                 running.eq(1),
@@ -92,13 +96,11 @@ class AesKeySchedule(wiring.Component):
                 size.eq(self.i.payload.size),
                 reverse.eq(self.i.payload.reverse),
             ]
+            with m.Switch(self.i.payload.size):
+                for value, rounds in ROUNDS.items():
+                    with m.Case(value):
+                        m.d.sync += passed.eq(_LAST - rounds)
 
-        #: The last stage that a lane passes by.
-        passed = Signal(range(STAGES))
-        with m.Switch(size):
-            for value, rounds in ROUNDS.items():
-                with m.Case(value):
-                    m.d.comb += passed.eq(_LAST - rounds)
         row = self._expansion(m, start, size, running & ~backwards & (stage >= passed))
         nothing = Signal()
         m.d.comb += nothing.eq((stage != 0) & (stage <= passed))
@@ -106,25 +108,36 @@ class AesKeySchedule(wiring.Component):
 
         m.submodules.rows = rows = Memory(shape=128, depth=16, init=[])
         write, read = rows.write_port(), rows.read_port(domain="comb")
+        address = Signal(4)
         m.d.comb += [
             write.addr.eq(stage),
             write.data.eq(forward),
             write.en.eq(running & ~backwards),
+            read.addr.eq(address),
         ]
         # Round key j lies at stage j + passed, round key 0 at stage 0.
-        with m.If(stage == 0):
-            m.d.comb += read.addr.eq(_LAST)
-        with m.Elif(stage == _LAST):
-            m.d.comb += read.addr.eq(0)
+        with m.If(following == 0):
+            m.d.sync += address.eq(_LAST)
+        with m.Elif(following == _LAST):
+            m.d.sync += address.eq(0)
         with m.Else():
-            m.d.comb += read.addr.eq(passed + _LAST - stage)
-        backward = Mux(nothing, 0, self._reversed(m, read.data, stage))
+            m.d.sync += address.eq(passed + _LAST - following)
+        # One more register, and the row as it is or made to decrypt with leaves from there.
+        source = Signal(128)
+        mixed = Signal()
+        turned = Signal()
         m.d.sync += [
-            self.o.valid.eq(running),
-            self.o.payload.stage.eq(stage),
-            self.o.payload.reverse.eq(backwards),
-            self.o.payload.last.eq(ends),
-            self.o.payload.round_key.eq(Mux(backwards, backward, forward)),
+            source.eq(Mux(backwards, Mux(nothing, 0, read.data), forward)),
+            mixed.eq(stage != 0),
+            turned.eq(backwards & (stage != _LAST)),
+        ]
+        row_out = self.o.payload
+        m.d.sync += [
+            row_out.round_key.eq(Mux(turned, self._reversed(m, source, mixed), source)),
+            self.o.valid.eq(delayed(m, running, 1, "running", reset=True)),
+            row_out.stage.eq(delayed(m, stage, 1, "stage")),
+            row_out.reverse.eq(delayed(m, backwards, 1, "backwards")),
+            row_out.last.eq(delayed(m, ends, 1, "ends")),
         ]
         return m
 
@@ -144,10 +157,12 @@ class AesKeySchedule(wiring.Component):
 
         old = [before.word_select(index, 32) for index in range(4)]
         now = [row.word_select(index, 32) for index in range(4)]
-        inside = Signal()
-        m.d.comb += inside.eq(middle & (third == 1))
+        #: With 192 bits: SubWord stands inside the next row; it does not stand at its beginning.
+        inside, elsewhere = Signal(), Signal()
+        # A module of its own for what is in front of the S-boxes, as in _reversed.
         word = Signal(32)
-        m.d.comb += word.eq(Mux(inside, Mux(second, old[1], old[3] ^ old[2] ^ now[3]), now[3]))
+        m.submodules.choice = choice = Module()
+        choice.d.comb += word.eq(Mux(inside, Mux(second, old[1], old[3] ^ old[2] ^ now[3]), now[3]))
         boxed = []
         for index in range(4):
             m.submodules[f"sbox_{index}"] = sbox = TableSbox()
@@ -163,7 +178,7 @@ class AesKeySchedule(wiring.Component):
                 zip(now, [*old[2:], *now[:2]], old, strict=True)]  # fmt: skip
         kept = second & ~short
         new = [Signal(32, name=f"word_{index}") for index in range(4)]
-        first_term = Mux(middle & (third != 0), now[3], changed)
+        first_term = Mux(elsewhere, now[3], changed)
         third_term = Mux(inside, changed, new[1])
         m.d.comb += [
             new[0].eq(Mux(kept, old[0], back[0] ^ first_term)),
@@ -171,13 +186,16 @@ class AesKeySchedule(wiring.Component):
             new[2].eq(Mux(kept & ~middle, old[2], back[2] ^ third_term)),
             new[3].eq(Mux(kept & ~middle, old[3], back[3] ^ new[2])),
         ]
+        following = Mux(third == 2, 0, third + 1)
         with m.If(step):
             m.d.sync += [
                 row.eq(Cat(new)),
                 before.eq(row),
                 second.eq(0),
                 odd.eq(~odd),
-                third.eq(Mux(third == 2, 0, third + 1)),
+                third.eq(following),
+                inside.eq(middle & (following == 1)),
+                elsewhere.eq(middle & (following != 0)),
             ]
             with m.If(short | Mux(middle, third != 2, ~odd)):
                 m.d.sync += constant.eq(gf256.linear(gf256.multiplication(2), constant))
@@ -187,26 +205,32 @@ class AesKeySchedule(wiring.Component):
                 second.eq(1),
                 odd.eq(1),
                 third.eq(1),
+                Cat(inside, elsewhere).eq(
+                    (self.i.payload.size == KeySize.AES_192).replicate(2),
+                ),
                 constant.eq(1),
             ]
         return row
 
     @staticmethod
-    def _reversed(m: Module, key: Value, stage: Value) -> Value:
-        """The row to decrypt with that is made of a round key."""
-        rows = [Signal(8, name=f"key_{index}") for index in range(16)]
-        m.d.comb += Cat(rows).eq(key)
-        turned = []
-        for index in MIRRORED:
-            column, row = index - index % 4, index % 4
-            mixed, chosen = Signal(8, name=f"mixed_{index}"), Signal(8, name=f"chosen_{index}")
-            terms = [
-                gf256.linear(gf256.multiplication(factor), rows[column + (row + step) % 4])
-                for step, factor in enumerate(_INVERSE_MIX)
-            ]
-            m.d.comb += [
-                mixed.eq(terms[0] ^ terms[1] ^ terms[2] ^ terms[3]),
-                chosen.eq(Mux(stage == 0, rows[index], mixed)),
-            ]
-            turned.append(gf256.linear(gf256.INVERSE_AFFINE, chosen))
-        return Mux(stage == _LAST, key, Cat(turned))
+    def _reversed(m: Module, key: Value, mixed: Value) -> Value:
+        """The row to decrypt with that is made of a round key, with InvMixColumns or without."""
+        result = Signal(128)
+        # A module of its own: synthesis that works module by module does not see from here that
+        # what goes into MixColumns is on a long path.
+        m.submodules.spread = spread = Module()
+        for column in range(4):
+            # InvMixColumns is MixColumns behind the matrix of 5, 0, 4, 0.
+            rows = [key.word_select(4 * column + row, 8) for row in range(4)]
+            sums = [Signal(8, name=f"sum_{column}_{pair}") for pair in range(2)]
+            entering = Signal(32, name=f"spread_{column}")
+            spread.d.comb += [sums[pair].eq(rows[pair] ^ rows[pair + 2]) for pair in range(2)]
+            four = [gf256.linear(gf256.multiplication(4), pair) for pair in sums]
+            spread.d.comb += entering.eq(Cat(rows[row] ^ four[row % 2] for row in range(4)))
+            m.submodules[f"mix_{column}"] = mix = MixColumn()
+            m.d.comb += [mix.i.eq(entering), result.word_select(column, 32).eq(mix.o)]
+        chosen = Signal(128)
+        m.d.comb += chosen.eq(Mux(mixed, result, key))
+        return Cat(
+            gf256.linear(gf256.INVERSE_AFFINE, chosen.word_select(index, 8)) for index in MIRRORED
+        )

@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from tailrace_hw.crypto.column import everywhere, in_each_row, sum_of_rows, sums, turned
 from tailrace_hw.crypto.decrypting import XTIME, XTIME_TURNED
-from tailrace_hw.crypto.gf256 import bits, parity
 from tailrace_hw.crypto.inverse_column import InverseColumn
 
 __all__ = ["MixColumn"]
@@ -42,51 +42,47 @@ class MixColumn(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        entering = self.i
+        entering: Value = self.i
         if self.inverse:
             m.submodules.inverse = inverse = InverseColumn()
             m.d.comb += [inverse.i.eq(self.i), inverse.decrypt.eq(self.decrypt)]
             entering = inverse.o
-        rows = [entering.word_select(row, 8) for row in range(4)]
+        rows = Signal(32)
+        below = Signal(32)
+        m.d.comb += [rows.eq(entering), below.eq(rows.rotate_right(8))]
+        # A module of its own, so that synthesis keeps one LUT for each bit of the output.
+        m.submodules.shared = shared = Module()
+        feeds = self._feeds(shared, rows)
+        fed_bits = sum(feeds)
         column = Signal(8)
-        m.d.comb += column.eq(rows[0] ^ rows[1] ^ rows[2] ^ rows[3])
-        fed = self._fed(m, rows)
-        for row in range(4):
-            here, below = rows[row], rows[(row + 1) % 4]
-            others = [rows[(row + step) % 4] for step in (1, 2, 3)]
-            for bit in range(8):
-                terms = [here[bit - 1], below[bit - 1], self.key[8 * row + bit]]
-                if fed[row][bit] is None:
-                    terms += [other[bit] for other in others]
-                else:
-                    terms += [here[bit], column[bit], fed[row][bit]]
-                m.d.comb += self.o[8 * row + bit].eq(parity(terms))
+        shared.d.comb += column.eq(sum_of_rows(rows) & fed_bits)
+        # What the other three rows add, as it is or as the row itself and all four.
+        fed = (rows ^ column.replicate(4)) & everywhere(fed_bits)
+        others = below ^ rows.rotate_right(16) ^ rows.rotate_right(24)
+        added = fed ^ (others & everywhere(0xFF ^ fed_bits))
+        for bits, of_rows in feeds.items():
+            added ^= in_each_row(of_rows) & everywhere(bits)
+        m.d.comb += self.o.eq(turned(rows ^ below, 1) ^ added ^ self.key)
         return m
 
-    def _fed(self, m: Module, rows: list[Value]) -> list[list[Value | None]]:
-        """What xtime of the sum of a row and the next feeds into each bit."""
+    def _feeds(self, m: Module, rows: Value) -> dict[int, Signal]:
+        """What xtime of the sum of a row and the next feeds back: by the bits that get it, a bit
+        for each row."""
         plain = Signal(4)
-        turned = Signal(4)
-        either = Signal(4)
-        sums = Signal(4)
-        tops = [parity(bits(row, XTIME.taken)) for row in rows]
-        for row in range(4):
-            below = (row + 1) % 4
-            top = tops[row] ^ tops[below]
-            if self.inverse:
-                m.d.comb += [
-                    sums[row].eq(parity(bits(rows[row], XTIME_TURNED.taken))),
-                    plain[row].eq(~self.decrypt & top),
-                    turned[row].eq(self.decrypt & (sums[row] ^ sums[below])),
-                    either[row].eq(Mux(self.decrypt, sums[row] ^ sums[below], top)),
-                ]
-            else:
-                m.d.comb += [plain[row].eq(top), either[row].eq(top)]
-
-        def of(row: int, bit: int) -> Value | None:
-            is_turned = self.inverse and XTIME_TURNED.fed >> bit & 1
-            if XTIME.fed >> bit & 1:
-                return either[row] if is_turned else plain[row]
-            return turned[row] if is_turned else None
-
-        return [[of(row, bit) for bit in range(8)] for row in range(4)]
+        tops = sums(rows, XTIME.taken)
+        top = tops ^ tops.rotate_right(1)
+        if not self.inverse:
+            m.d.comb += plain.eq(top)
+            return {XTIME.fed: plain}
+        m.submodules.sums = inner = Module()
+        all_turned = Signal(4)
+        inner.d.comb += all_turned.eq(sums(rows, XTIME_TURNED.taken))
+        twisted, either = Signal(4), Signal(4)
+        between = all_turned ^ all_turned.rotate_right(1)
+        m.d.comb += [
+            plain.eq(Mux(self.decrypt, 0, top)),
+            twisted.eq(Mux(self.decrypt, between, 0)),
+            either.eq(Mux(self.decrypt, between, top)),
+        ]
+        both = XTIME.fed & XTIME_TURNED.fed
+        return {XTIME.fed ^ both: plain, XTIME_TURNED.fed ^ both: twisted, both: either}

@@ -1,6 +1,8 @@
 """The S-box as a table."""
 
-from amaranth.hdl import Cat, Module, Mux, Value
+from collections.abc import Sequence
+
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,7 +11,7 @@ from tailrace_hw.crypto import gf256
 __all__ = ["TableSbox"]
 
 
-def _table(m: Module, table: list[int], index: Value) -> Value:
+def _table(m: Module, table: Sequence[int], index: Value) -> Value:
     """``table[index]`` in the same cycle. A memory, which simulators look up at once; synthesis is
     told to make logic of it.
     """
@@ -51,9 +53,15 @@ class TableSbox(wiring.Component):
         if not self.inverse:
             m.d.comb += self.o.eq(_table(m, gf256.SBOX, self.i))
             return m
+        entering, leaving = Signal(8), Signal(8)
         undone = gf256.linear(gf256.INVERSE_AFFINE, self.i ^ gf256.AFFINE_CONSTANT)
-        chosen = Cat(Mux(self.decrypt, a, b) for a, b in zip(undone, self.i, strict=True))
-        inverted = _table(m, [gf256.inverse(value) for value in range(256)], chosen)
-        done = gf256.linear(gf256.AFFINE, inverted) ^ gf256.AFFINE_CONSTANT
-        m.d.comb += self.o.eq(Mux(self.decrypt, inverted, done))
+        done = gf256.linear(gf256.AFFINE, leaving) ^ gf256.AFFINE_CONSTANT
+        m.d.comb += [
+            entering.eq(Mux(self.decrypt, undone, self.i)),
+            self.o.eq(Mux(self.decrypt, leaving, done)),
+        ]
+        # A module of its own, so that synthesis keeps the table.
+        m.submodules.inversion = inversion = Module()
+        inverted = _table(inversion, [gf256.inverse(value) for value in range(256)], entering)
+        inversion.d.comb += leaving.eq(inverted)
         return m

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from amaranth.lib import data, wiring
 
 from tailrace_hw.config import Config
+from tailrace_hw.crypto.aes_lane import AesLane
 from tailrace_hw.crypto.commit_fifo import CommitFifo
+from tailrace_hw.crypto.key_schedule import AesKeySchedule
 from tailrace_hw.crypto.types import OutputMeta
 from tailrace_hw.emit import NAME
 from tailrace_hw.errors import ErrorEvent
@@ -101,6 +103,12 @@ _ALL = [
     Block("crc32", "lib: Ethernet FCS", make=lambda width: Crc32(width)),
     Block("commit_fifo", "crypto: 512 beats",
           make=lambda width: CommitFifo(width, OutputMeta, 512)),
+    Block("aes_lane", "AES, a block a cycle, one direction",
+          make=lambda width: AesLane()),
+    Block("aes_lane_xts", "AES, a block a cycle, both directions",
+          make=lambda width: AesLane(inverse=True)),
+    Block("aes_key_schedule", "AES key expansion, a round key a cycle, both directions",
+          make=lambda width: AesKeySchedule()),
     Block(TOP, "the whole device", ""),
 ]  # fmt: skip
 #: Every block by its name.

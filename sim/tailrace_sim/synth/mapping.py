@@ -197,11 +197,15 @@ def _keep(work: Path, names: dict[str, str], results: Path, what: str) -> None:
 def _lost_memories(text: str) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for name, body in re.findall(r"^module (\S+)\n(.*?)^end\n", text, re.MULTILINE | re.DOTALL):
-        for cell, parameters in re.findall(
-            r"^  cell \$mem_v2 (\S+)\n((?:    parameter .*\n)*)", body, re.MULTILINE
+        for attributes, cell, parameters in re.findall(
+            r"((?:^  attribute .*\n)*)^  cell \$mem_v2 (\S+)\n((?:    parameter .*\n)*)",
+            body,
+            re.MULTILINE,
         ):
             if cell.startswith("$"):
                 continue  # a table that Yosys made of a case statement
+            if r'\ram_style "logic"' in attributes:
+                continue  # what was asked for is not lost
             values = dict(re.findall(r"parameter (?:signed )?\\(\w+) (.*)", parameters))
             found.setdefault(name, []).append(
                 {

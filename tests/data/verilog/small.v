@@ -78,3 +78,20 @@ endmodule
 module orphan (input a, output b);
     missing_part inner (.a(a), .b(b));
 endmodule
+
+// A table that has no RAM, and one that is not to have any.
+module tables (
+  input wire [7:0] index,
+  output wire [15:0] entry
+);
+  reg [7:0] found [0:255];
+  (* ram_style = "logic" *)
+  reg [7:0] asked [0:255];
+  integer i;
+  initial
+    for (i = 0; i < 256; i = i + 1) begin
+      found[i] = i * i >> 3;
+      asked[i] = i * i >> 5;
+    end
+  assign entry = {asked[index], found[index]};
+endmodule
