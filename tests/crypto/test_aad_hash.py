@@ -42,14 +42,14 @@ def check(dut, sums, gaps, rng):
 
 def random_sums(rng, count):
     for _ in range(count):
-        h, aad = rng.randbytes(16), rng.randbytes(rng.randint(1, 64))
+        h, aad = rng.randbytes(16), rng.randbytes(rng.randint(1, 96))
         yield aad_terms(h, aad), ghash.ghash(h, ghash.padded(aad))
 
 
 @pytest.mark.parametrize("gaps", [0, 0.5])
 def test_additional_data(gaps):
     rng = seeded()
-    check(AadHash(), list(random_sums(rng, 80)), gaps, rng)
+    check(AadHash(), list(random_sums(rng, 30)), gaps, rng)
 
 
 def test_powers():

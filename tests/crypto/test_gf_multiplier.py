@@ -42,7 +42,7 @@ def factors(rng):
     pairs = [(bit, rng.randbytes(16)) for bit in bits]
     pairs += [(rng.randbytes(16), bit) for bit in bits]
     pairs += [(bytes(16), rng.randbytes(16)), (b"\xff" * 16, b"\xff" * 16), (ONE, ONE)]
-    pairs += [(rng.randbytes(16), rng.randbytes(16)) for _ in range(100)]
+    pairs += [(rng.randbytes(16), rng.randbytes(16)) for _ in range(30)]
     rng.shuffle(pairs)
     return pairs
 
@@ -58,16 +58,20 @@ def check(dut, gaps, pairs, rng):
     assert run_rigid(dut, cycles, rng, 8) == due
 
 
-@pytest.mark.parametrize("gaps", [0, 0.4])
-def test_products(gaps):
+def test_products():
     rng = seeded()
-    check(GfMultiplier(), gaps, factors(rng), rng)
+    check(GfMultiplier(), 0, factors(rng), rng)
 
 
-@pytest.mark.parametrize("levels", [0, 1, 2, 4, 5])
+def test_products_with_gaps():
+    rng = seeded()
+    check(GfMultiplier(), 0.5, factors(rng)[:60], rng)
+
+
+@pytest.mark.parametrize("levels", [2, 4])
 def test_every_number_of_levels(levels):
     rng = seeded()
-    check(GfMultiplier(levels), 0, factors(rng)[:60], rng)
+    check(GfMultiplier(levels), 0, factors(rng)[:40], rng)
 
 
 def test_the_specification_s_example():
@@ -84,8 +88,8 @@ def test_a_wrong_polynomial_is_seen(monkeypatch):
     rng = seeded()
     monkeypatch.setattr(gf128, "TAPS", (0, 1, 2, 8))
     with pytest.raises(AssertionError):
-        check(GfMultiplier(), 0, factors(rng), rng)
+        check(GfMultiplier(), 0, factors(rng)[:30], rng)
 
 
 def test_levels_out_of_range():
-    check_refused(lambda: GfMultiplier(7), "must be 0 to 6, not 7")
+    check_refused(lambda: GfMultiplier(7), "must be 1 to 6, not 7")

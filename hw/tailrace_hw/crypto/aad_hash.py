@@ -10,7 +10,6 @@ from tailrace_hw.crypto.gf128 import (
     evaluate,
     interpolate,
     polynomial_of,
-    reduced,
     registered,
 )
 
@@ -54,13 +53,13 @@ class AadHash(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         term = self.i.payload
-        a = evaluate(m, polynomial_of(term.a), LEVELS, "a")
-        b = evaluate(m, polynomial_of(term.b), LEVELS, "b")
-        small_products = registered(m, convolve(m, [(a, b)], "convolved"), "small_product")
-        product = interpolate(m, small_products, LEVELS, "product")
+        a = evaluate(m, [polynomial_of(term.a)], LEVELS, "a")
+        b = evaluate(m, [polynomial_of(term.b)], LEVELS, "b")
+        small_products = registered(m, convolve(m, [(a, b)], "small"), "small_product")
         multiplied, multiplied_last = Signal(), Signal()
         total, with_this = Signal(128), Signal(128)
-        m.d.comb += with_this.eq(total ^ block_of(reduced(dict(enumerate(product)))))
+        product = interpolate(m, small_products, "product", more=polynomial_of(total))
+        m.d.comb += with_this.eq(block_of(product))
         m.d.sync += [
             multiplied.eq(self.i.valid),
             multiplied_last.eq(term.last),

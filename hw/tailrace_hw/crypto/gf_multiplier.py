@@ -10,7 +10,6 @@ from tailrace_hw.crypto.gf128 import (
     evaluate,
     interpolate,
     polynomial_of,
-    reduced,
     registered,
 )
 
@@ -45,8 +44,8 @@ class GfMultiplier(wiring.Component):
     latency = 2
 
     def __init__(self, levels: int = 3):
-        if not 0 <= levels <= 6:
-            raise ValueError(f"Karatsuba levels must be 0 to 6, not {levels}")
+        if not 1 <= levels <= 6:
+            raise ValueError(f"Karatsuba levels must be 1 to 6, not {levels}")
         self._levels = levels
         super().__init__(
             {
@@ -58,15 +57,14 @@ class GfMultiplier(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         a, b = (
-            evaluate(m, polynomial_of(block), self._levels, name)
+            evaluate(m, [polynomial_of(block)], self._levels, name)
             for block, name in ((self.i.payload.a, "a"), (self.i.payload.b, "b"))
         )
-        small_products = registered(m, convolve(m, [(a, b)], "convolved"), "small_product")
-        product = interpolate(m, small_products, self._levels, "product")
+        small_products = registered(m, convolve(m, [(a, b)], "small"), "small_product")
         multiplied = Signal()
         m.d.sync += [
             multiplied.eq(self.i.valid),
             self.o.valid.eq(multiplied),
-            self.o.payload.eq(block_of(reduced(dict(enumerate(product))))),
+            self.o.payload.eq(block_of(interpolate(m, small_products, "product"))),
         ]
         return m

@@ -1,20 +1,23 @@
 """GHASH of whole packets, several blocks a cycle."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from functools import reduce as reduce_left
+from operator import xor
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from tailrace_hw.crypto.gf128 import (
     BITS,
-    Polynomial,
+    Term,
+    add,
     block_of,
     convolve,
     evaluate,
     interpolate,
     polynomial_of,
-    reduced,
+    reduce,
     registered,
-    xor,
 )
 
 __all__ = ["Ghash", "ghash_beat"]
@@ -158,39 +161,49 @@ class Ghash(wiring.Component):
     ) -> Signal:  # fmt: skip
         """Stages 1 and 2: all that is added to the loop's product, in stage 3."""
         lengths_product2 = self._lengths_product(m, lengths1, key1)
+        rest = lengths_product2
         if blocks1:
             levels = SHARED_LEVELS if len(blocks1) > 1 else LOOP_LEVELS
             pairs = [
                 (
-                    evaluate(m, polynomial_of(block), levels, f"block{lane}"),
-                    evaluate(m, polynomial_of(factor), levels, f"factor{lane}"),
+                    evaluate(m, [polynomial_of(block)], levels, f"block{lane}"),
+                    evaluate(m, [polynomial_of(factor)], levels, f"factor{lane}"),
                 )
                 for lane, (block, factor) in enumerate(zip(blocks1, factors1, strict=True), 1)
             ]
-            small_products2 = registered(m, convolve(m, pairs, "convolved"), "small_product")
-            product = interpolate(m, small_products2, levels, "lanes", lengths_product2)
-            unreduced = dict(enumerate(product))
-        else:
-            unreduced = lengths_product2
+            small_products2 = registered(m, convolve(m, pairs, "lanes"), "small_product")
+            rest = interpolate(m, small_products2, "lanes", more=lengths_product2)
         rest3 = Signal(BITS)
-        m.d.sync += rest3.eq(block_of(reduced(unreduced)))
+        m.d.sync += rest3.eq(block_of(rest))
         return rest3
 
-    def _lengths_product(self, m: Module, lengths1: Signal, key1: Signal) -> dict[int, Value]:
+    def _lengths_product(self, m: Module, lengths1: Signal, key1: Signal) -> Signal:
         """Stage 1: H times the block of lengths, of which but 22 bits are not always 0."""
-        # Most significant bit first, so bit i of a length in bits is the coefficient of x^(63-i)
-        # and x^(127-i).
-        exponents = [
-            *(BITS // 2 - 1 - BYTE - bit for bit in range(7)),
-            *(BITS - 1 - BYTE - bit for bit in range(15)),
-        ]
-        key = polynomial_of(key1)
-        terms: dict[int, list[tuple[Value, int]]] = {}
-        for bit, exponent in enumerate(exponents):
-            for k in range(BITS):
-                terms.setdefault(exponent + k, []).append((lengths1[bit] & key[k], 2))
-        sums = [xor(products) for products in terms.values()]
-        return dict(zip(terms, registered(m, sums, "lengths_product"), strict=True))
+        m.submodules.lengths_product = step = Module()
+        key = Signal(BITS)
+        step.d.comb += key.eq(polynomial_of(key1))
+        sums: list[list[Term]] = [[] for _ in range(2 * BITS - 1)]
+        for name, at, bits, end in (("aad", 0, 7, BITS // 2), ("payload", 7, 15, BITS)):
+            # Most significant bit first: bit i of a length in bits is the coefficient of
+            # x^(63-i), or of x^(127-i).
+            lowest = end - BYTE - bits
+            length = Cat(reversed(lengths1[at : at + bits]))
+            by_three = bits - bits % 3
+            for k in range(0, by_three, 3):
+                # Three bits are a LUT of each coefficient.
+                wide = Cat(key, Const(0, 2))
+                products = [
+                    (length[k + j].replicate(BITS + 2), wide.rotate_left(j)) for j in range(3)
+                ]
+                for exponent, value in enumerate(add(step, products, f"{name}{k}"), lowest + k):
+                    sums[exponent].append((value,))
+            for k in range(by_three, bits):
+                for exponent, value in enumerate(key, lowest + k):
+                    sums[exponent].append((length[k], value))
+        unreduced, product2 = Signal(2 * BITS - 1), Signal(BITS)
+        step.d.comb += unreduced.eq(Cat(map(_plain, sums)))
+        m.d.sync += product2.eq(reduce(step, unreduced, "reduce"))
+        return product2
 
     def _loop(self, m: Module, entering3: Signal, factor2: Signal, first2: Signal) -> Signal:
         """Stage 3: the product of the state with lane 0's power, which is that of its block."""
@@ -198,14 +211,12 @@ class Ghash(wiring.Component):
         m.d.sync += state3.eq(product3)
         with m.If(first2):
             m.d.sync += state3.eq(0)
-        factor3 = registered(
-            m, evaluate(m, polynomial_of(factor2), LOOP_LEVELS, "loop_factor"), "loop_factor_3_"
-        )
-        state: Polynomial = evaluate(m, polynomial_of(state3 ^ entering3), LOOP_LEVELS, "state")
-        product = interpolate(
-            m, convolve(m, [(state, factor3)], "loop_convolved"), LOOP_LEVELS, "loop_product"
-        )
-        m.d.comb += product3.eq(block_of(reduced(dict(enumerate(product)))))
+        factor2s = evaluate(m, [polynomial_of(factor2)], LOOP_LEVELS, "loop_factor")
+        factor3 = registered(m, factor2s, "loop_factor_3_")
+        entering = [polynomial_of(state3), polynomial_of(entering3)]
+        state = evaluate(m, entering, LOOP_LEVELS, "state")
+        small_products = convolve(m, [(state, factor3)], "loop")
+        m.d.comb += product3.eq(block_of(interpolate(m, small_products, "loop")))
         return product3
 
 
@@ -216,3 +227,9 @@ def _choose(choices: list[Value], select: Value) -> Value:
     pairs = [Mux(select[0], pair[1], pair[0]) if len(pair) == 2 else pair[0]
              for pair in (choices[k : k + 2] for k in range(0, len(choices), 2))]  # fmt: skip
     return _choose(pairs, select[1:])
+
+
+def _plain(terms: list[Term]) -> Value:
+    """Their sum, cut into LUTs by whoever maps it."""
+    values = [term[0] & term[1] if len(term) == 2 else term[0] for term in terms]
+    return reduce_left(xor, values, Const(0))
