@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from amaranth.lib import data, wiring
 
 from tailrace_hw.config import Config
+from tailrace_hw.crypto.aad_hash import AadHash
 from tailrace_hw.crypto.aes_lane import AesLane
 from tailrace_hw.crypto.commit_fifo import CommitFifo
+from tailrace_hw.crypto.gf_multiplier import GfMultiplier
+from tailrace_hw.crypto.ghash import Ghash
 from tailrace_hw.crypto.key_schedule import AesKeySchedule
 from tailrace_hw.crypto.types import OutputMeta
 from tailrace_hw.emit import NAME
@@ -109,6 +112,9 @@ _ALL = [
           make=lambda width: AesLane(inverse=True)),
     Block("aes_key_schedule", "AES key expansion, a round key a cycle, both directions",
           make=lambda width: AesKeySchedule()),
+    Block("gf_multiplier", "GF(2^128), a product a cycle", make=lambda width: GfMultiplier()),
+    Block("ghash", "GHASH, a beat a cycle", make=lambda width: Ghash(max(1, width // 128))),
+    Block("aad_hash", "GHASH of additional data, a block a cycle", make=lambda width: AadHash()),
     Block(TOP, "the whole device", ""),
 ]  # fmt: skip
 #: Every block by its name.
