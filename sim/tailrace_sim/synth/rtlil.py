@@ -3,8 +3,8 @@
 Mapping a module needs the module and the ports of what it instantiates, nothing else. So every
 module becomes a text of its own in which whatever changes from run to run is gone: its own name,
 the names of its children's types (replaced by a hash of their ports), the numbers in generated
-names. Modules with equal text are mapped once, and a module that did not change is not mapped
-again.
+names; and the names of an enumeration's members. Modules with equal text are mapped once, and a
+module that did not change is not mapped again.
 """
 
 import hashlib
@@ -33,6 +33,8 @@ _NUMBERED = re.compile(r"(?<= )[\\$]\S*\$\d\S*")
 #: A name that could be taken for a bit of a vector. ABC9 does just that, and Yosys then stops at
 #: "Assert `count_id(wire->name) == 0' failed" (its issue 4349).
 _LIKE_A_BIT = re.compile(r"(?<= )(\\\S*)\[(\d+)\](?=\s)")
+#: Names of an enumeration's members: a new error code changes no gate.
+_MEMBERS = re.compile(r"^ *attribute \\(?:enum_base_type|enum_value_\S+) .*\n", re.MULTILINE)
 _ROM = re.compile(r'(?<=parameter \\MEMID ")\\\\\$[^"]*')
 _NUMBER = re.compile(r"\$\d+")
 
@@ -124,7 +126,7 @@ def _sorted_wires(wires: list[str]) -> tuple[str, str]:
 
 def split(text: str) -> dict[str, Module]:
     """The modules of an RTLIL text by name; black boxes are cells of unknown types."""
-    text = _LIKE_A_BIT.sub(r"\1(\2)", text)
+    text = _LIKE_A_BIT.sub(r"\1(\2)", _MEMBERS.sub("", text))
     for name, _ in _BLACK_BOX.findall(text):
         if name.startswith("$"):  # one with parameters; Yosys takes it for a cell of its own
             new = f"\\box_{_digest(name)}"
