@@ -50,7 +50,8 @@ class CipherBench:
         self._result = Codec(Result)
         self._command = Codec(KeyCommand)
         self._answer = Codec(KeyAnswer)
-        dut.refuse.value = 0
+        dut.start.value = 0
+        dut.inject.value = 0
         self.restart()
 
     def restart(self) -> None:

@@ -1,10 +1,10 @@
-"""The cipher engine under cocotb: pytest side."""
+"""The cipher engine with its self-test under cocotb: pytest side."""
 
 from pathlib import Path
 
 import pytest
 
-from tailrace_hw.crypto.cipher_engine import CipherEngine
+from tailrace_hw.crypto.tested_cipher import TestedCipher
 from tailrace_sim import build
 from tailrace_sim.run import run
 
@@ -16,9 +16,9 @@ MODELS = {"narrow": (128, 16, True)}
 def simulate(kind, tests, module="cocotb_engine", **parameters):
     width, keys, xts = MODELS[kind]
     source = build.emit(
-        lambda: CipherEngine(width, keys, xts=xts), "cipher_engine", (width, keys, xts)
+        lambda: TestedCipher(width, keys, xts=xts), "tested_cipher", (width, keys, xts)
     )
-    model = build.build(source, "cipher_engine")
+    model = build.build(source, "tested_cipher")
     run(
         model,
         module,
@@ -54,3 +54,12 @@ KEY_TESTS = [
 @pytest.mark.parametrize("kind", MODELS)
 def test_keys(kind, name):
     simulate(kind, [name], "cocotb_engine_keys", rounds=5, packets=400)
+
+
+SELF_TESTS = ["refuses_before_and_after_a_failure", "beside_traffic", "nobody_reaches_its_keys"]
+
+
+@pytest.mark.parametrize("name", SELF_TESTS)
+@pytest.mark.parametrize("kind", MODELS)
+def test_self_test(kind, name):
+    simulate(kind, [name], "cocotb_engine_self_test", rounds=6)

@@ -15,11 +15,13 @@ from tailrace_hw.crypto.key_store import AAD_BLOCKS
 from tailrace_hw.crypto.key_table import GROUP, KeyTable
 from tailrace_hw.crypto.types import (
     MAX_LENGTH,
+    SELF_TEST_FUNCTION,
     JobParameters,
     KeyCommand,
     Operation,
     OutputMeta,
     Result,
+    SelfTestFault,
     Status,
 )
 from tailrace_hw.lib.packet import WIDTHS, PacketSignature, beat_layout
@@ -70,7 +72,9 @@ class CipherEngine(wiring.Component):
     keys : In(stream of KeyCommand)
     key_answers : Out(stream of KeyAnswer)
     refuse : In(1)
-        Refuse every packet that enters: SELF_TEST.
+        Refuse every packet that enters: SELF_TEST. But the self-test's own pass.
+    fault : In(SelfTestFault)
+        Faults to make with the self-test's keys, while they are installed.
     ready : Out(1)
         The erasure after reset is over.
     """
@@ -94,6 +98,7 @@ class CipherEngine(wiring.Component):
                 "keys": In(stream.Signature(KeyCommand)),
                 "key_answers": Out(stream.Signature(KeyAnswer)),
                 "refuse": In(1),
+                "fault": In(SelfTestFault),
                 "ready": Out(1),
             }
         )
@@ -161,6 +166,10 @@ class CipherEngine(wiring.Component):
             m.d.sync += since.eq(drain)
         with m.Elif(since != 0):
             m.d.sync += since.eq(since - 1)
+        # Users' keys are never touched by it: the command under way is the self-test's.
+        fault = Signal(SelfTestFault)
+        with m.If(installer.o.payload.function == SELF_TEST_FUNCTION):
+            m.d.comb += fault.eq(self.fault)
         m.d.comb += [
             self.ready.eq(installer.ready),
             installer.expanded.eq(expander.done),
@@ -183,9 +192,9 @@ class CipherEngine(wiring.Component):
             admission.far.eq(expander.far),
             expander.granted.eq(admission.granted),
             datapath.use.eq(expander.side),
-            datapath.write_key.eq(expander.write_key),
+            datapath.write_key.eq(expander.write_key ^ fault.round_key),
             datapath.power_write.eq(expander.power_write),
-            datapath.power_data.eq(expander.power_data),
+            datapath.power_data.eq(expander.power_data ^ fault.hash_key),
         ]
 
     def _finish(self, m, datapath, commit, outcomes):

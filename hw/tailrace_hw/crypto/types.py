@@ -9,6 +9,7 @@ __all__ = [
     "MAX_AAD",
     "MAX_LENGTH",
     "ROUNDS",
+    "SELF_TEST_FUNCTION",
     "STAGES",
     "TAG_LENGTHS",
     "AesBlock",
@@ -21,11 +22,14 @@ __all__ = [
     "Operation",
     "OutputMeta",
     "Result",
+    "SelfTestFault",
     "Status",
 ]
 
 #: Bytes of additional authenticated data and of payload that a packet may have.
 MAX_AAD, MAX_LENGTH = 96, 16384
+#: What the self-test calls itself where functions are named. No PCIe function has this number.
+SELF_TEST_FUNCTION = 0xFF
 #: Tag lengths in bytes (SP 800-38D, 5.2.1.2).
 TAG_LENGTHS = (4, 8, 12, 13, 14, 15, 16)
 
@@ -175,3 +179,12 @@ class KeyStatus(enum.Enum, shape=3):
     UNKNOWN = 3
     #: No such key size, or XTS with AES-192, which IEEE 1619 does not have.
     SIZE = 4
+
+
+class SelfTestFault(data.Struct):
+    """Faults that the engine makes on purpose, with the self-test's own keys only."""
+
+    #: Bit 0 of each round key is wrong.
+    round_key: 1
+    #: Bit 0 of each power of H is wrong.
+    hash_key: 1
