@@ -1,119 +1,33 @@
 """The self-test in front of the golden model, which answers wrongly; started by test_self_test."""
 
-from collections.abc import Callable
 from random import Random
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly
+from cocotb.triggers import ClockCycles, FallingEdge
+from model_engine import ModelEngine, Names, Tamper, untouched
 
 from tailrace_hw.crypto.key_installer import KeyAnswer
-from tailrace_hw.crypto.types import JobParameters, KeyCommand, OutputMeta, Result
+from tailrace_hw.crypto.types import OutputMeta, Result
 from tailrace_hw.lib.packet import beat_layout
-from tailrace_sim.models import crypto
 from tailrace_sim.run import parameters, seed
-from tailrace_sim.stream_ports import Codec, Sink, Source
 
 P = parameters()
 WIDTH, KEYS, XTS = P["width"], P["keys"], P["xts"]
 SIZE = WIDTH // 8
 INSTALLS, PACKETS = (5, 13) if XTS else (3, 9)
 
-#: Changes answers on their way back: kind, how many came before it, list of packed words.
-Tamper = Callable[[str, int, list[int]], list[int]]
+NAMES = Names("to_engine", "from_engine", "engine_results", "engine_keys", "engine_answers")
 
 
-class FakeEngine:
-    """The golden model on the engine's side."""
-
-    def __init__(self, dut, rng: Random, tamper: Tamper, stall: float):
-        self.dut = dut
-        self._tamper = tamper
-        self._model = crypto.Engine(KEYS, SIZE)
-        self._job = Codec(beat_layout(WIDTH, JobParameters))
-        self._beat = Codec(beat_layout(WIDTH, OutputMeta))
-        self._result, self._answer = Codec(Result), Codec(KeyAnswer)
-        self._command = Codec(KeyCommand)
-        self._parts = b""
-        self.counts = {"output": 0, "results": 0, "answers": 0}
-        self._output = Source(dut, "from_engine", rng, stall)
-        self._results = Source(dut, "engine_results", rng, stall)
-        self._answers = Source(dut, "engine_answers", rng, stall)
-        self._ports = [
-            self._output, self._results, self._answers,
-            Sink(dut, "to_engine", rng, stall, self._take_beat),
-            Sink(dut, "engine_keys", rng, stall, self._take_command),
-        ]  # fmt: skip
-
-    def _send(self, kind: str, port: Source, words: list[int]) -> None:
-        port.items.extend(self._tamper(kind, self.counts[kind], words))
-        self.counts[kind] += 1
-
-    def _take_command(self, word: int) -> None:
-        command = self._command.unpack(word)
-        size = crypto.KeySize(command.size)
-        status = self._model.command(crypto.KeyCommand(
-            crypto.KeyAction(command.action), command.function, command.key,
-            crypto.KeyKind(command.kind), size, bool(command.strict),
-            command.material.to_bytes(32, "little")[: size.bytes],
-            command.tweak_material.to_bytes(32, "little")[: size.bytes],
-        ))  # fmt: skip
-        word = self._answer.pack(status=status, function=command.function, key=command.key)
-        self._send("answers", self._answers, [word])
-
-    def _take_beat(self, word: int) -> None:
-        beat = self._job.unpack(word)
-        self._parts += beat.data.to_bytes(SIZE, "little")[: SIZE - beat.empty]
-        if not beat.last:
-            return
-        meta, payload, self._parts = beat.meta, self._parts, b""
-        operation = crypto.Operation(meta.operation)
-        gcm = operation.kind == crypto.KeyKind.GCM
-        outcome = self._model.work(crypto.Job(
-            operation, meta.key, payload, meta.function, meta.job,
-            meta.iv.to_bytes(16, "little")[: 12 if gcm else 16], False,
-            meta.aad.to_bytes(crypto.MAX_AAD, "little"), meta.aad_length, meta.length,
-            meta.tag.to_bytes(16, "little"), meta.tag_length,
-        ))  # fmt: skip
-        result = outcome.result
-        self._send("results", self._results, [self._result.pack(
-            status=result.status, function=result.function, job=result.job, key=result.key,
-            tag=int.from_bytes(result.tag, "little"))])  # fmt: skip
-        output = outcome.output or b""
-        who = {"function": result.function, "job": result.job}
-        words = [
-            self._beat.pack(
-                data=int.from_bytes(output[start : start + SIZE], "little"),
-                empty=max(0, start + SIZE - len(output)),
-                last=int(start + SIZE >= len(output)),
-                meta=Codec(OutputMeta).pack(**who),
-            )
-            for start in range(0, len(output), SIZE)
-        ]
-        self._send("output", self._output, words)
-
-    async def cycle(self) -> None:
-        for port in self._ports:
-            port.drive()
-        await ReadOnly()
-        for port in self._ports:
-            port.sample()
-        await FallingEdge(self.dut.clk)
-
-
-def untouched(kind: str, number: int, words: list[int]) -> list[int]:
-    """Right answers."""
-    return words
-
-
-async def once(dut, rng: Random, tamper: Tamper = untouched, stall: float = 0.0) -> FakeEngine:
+async def once(dut, rng: Random, tamper: Tamper = untouched, stall: float = 0.0) -> ModelEngine:
     """A run after reset, to its end."""
     for name in ("i__valid", "keys__valid", "start", "inject", "engine_ready"):
         getattr(dut, name).value = 0
     for name in ("o", "results", "key_answers"):
         getattr(dut, f"{name}__ready").value = 0
     dut.rst.value = 1
-    engine = FakeEngine(dut, rng, tamper, stall)
+    engine = ModelEngine(dut, NAMES, WIDTH, KEYS, rng, stall, tamper)
     await ClockCycles(dut.clk, 2)
     await FallingEdge(dut.clk)
     dut.rst.value = 0

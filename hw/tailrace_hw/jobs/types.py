@@ -88,6 +88,7 @@ class JobStatus(enum.Enum, shape=8):
     KEY_INDEX = 0x20 + KeyStatus.INDEX.value
     KEY_TAKEN = 0x20 + KeyStatus.TAKEN.value
     KEY_NOT_THERE = 0x20 + KeyStatus.UNKNOWN.value
+    KEY_SIZE = 0x20 + KeyStatus.SIZE.value
 
 
 class DescriptorFlags(data.Struct):
