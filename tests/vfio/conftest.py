@@ -14,7 +14,8 @@ from tailrace_sim.models.vfio_client import VfioClient
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "tailrace.cli.main", "plug"]
-PATIENCE = 300
+#: Seconds until it has ended, or a frame has come.
+PATIENCE = 120
 
 
 class Plug:
@@ -48,7 +49,11 @@ class Plug:
         """End it, by a signal or by itself; the rows of its summary."""
         if how is not None:
             os.killpg(self.process.pid, how)
-        out, errors = self.process.communicate(timeout=PATIENCE)
+        try:
+            out, errors = self.process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            asked = "its last client went" if how is None else f"{signal.Signals(how).name}"
+            pytest.fail(f"plug has not ended {PATIENCE} s after {asked}")
         assert "Traceback" not in out + errors, out + errors
         self.errors = errors
         rows: dict[str, list[str]] = {}

@@ -5,6 +5,7 @@ import contextlib
 import random
 import socket
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ from tailrace.virtio.net import VirtioNet
 from tailrace.virtio.net_types import NetOptions, TxFrame
 from tailrace_sim.models.pcap import read_frames, write_pcap
 from tailrace_sim.models.vfio_client import VfioClient
-from tailrace_sim.models.vfio_host import VfioHost
+from tailrace_sim.models.vfio_host import LONG, VfioHost
 from tailrace_sim.run import pick_seed
 
-PATIENCE = 300
+PATIENCE = 120
 #: Offset of ``status`` in the network device's configuration (virtio 1.2, 5.1.4).
 STATUS = 0x2006
 
@@ -90,10 +91,10 @@ def test_orders_that_are_none(controlled):
 async def until_answered(device, client, net, frame):
     """Frame out of the device, and one into it."""
     await net.transmit([TxFrame(frame)])
-    assert client.serve(PATIENCE, device.wire.fileno())
+    client.expect(device.wire.fileno(), "the driver's frame on the wire")
     assert device.wire.recv(65536) == frame
     device.wire.send(frame[::-1])
-    assert [item.data for item in await net.receive()] == [frame[::-1]]
+    assert [item.data for item in await net.receive(timeout=LONG)] == [frame[::-1]]
 
 
 async def down_and_up(device, orders, client, net, frame):
@@ -124,7 +125,9 @@ def test_frames_and_interrupts(controlled, packed):
             function = PciFunction(host, FunctionAddress(1, 0, 1))
             await function.read()
             net = await VirtioNet.open(function, NetOptions(packed=packed))
+            end = time.monotonic() + PATIENCE
             while not await net.receive(timeout=10_000):
+                assert time.monotonic() < end, f"not in {PATIENCE} s: a frame from the wire"
                 # The first frames behind a start may find no buffers.
                 device.wire.send(bytes(60))
             while await net.receive(timeout=10_000):

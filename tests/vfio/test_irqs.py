@@ -2,7 +2,6 @@
 
 import errno
 import os
-import select
 import struct
 
 import pytest
@@ -19,7 +18,6 @@ from tailrace_sim.models.vfio_client import (
     VfioClient,
 )
 
-PATIENCE = 120
 BAR0, BAR2, PBA = 0, 2, 0x4000
 #: Registers of the error collector, and a way to make one: it interrupts with vector 0.
 VECTORS = 10
@@ -37,10 +35,29 @@ class Eventfds:
         except BlockingIOError:
             return 0
 
-    def wait(self, vector):
-        ready, _, _ = select.select([self.all[vector]], [], [], PATIENCE)
-        assert ready, f"no interrupt {vector}"
-        return self.count(vector)
+    def wait(self, client, vector):
+        """How many have come when there is one."""
+        came = 0
+
+        def there():
+            nonlocal came
+            client.read(BAR0, 0x14, 1)
+            came = self.count(vector)
+            return came
+
+        client.until(there, f"an interrupt of vector {vector}")
+        return came
+
+    def wait_pending(self, client, vector):
+        """The device has an interrupt of this vector and keeps it."""
+
+        def there():
+            assert not self.count(vector), f"vector {vector} interrupts, although it is masked"
+            return pending(client)
+
+        client.until(there, f"a pending bit, that of vector {vector}, which is masked")
+        assert pending(client) == 1 << vector
+        assert not self.count(vector)
 
     def close(self):
         for descriptor in self.all:
@@ -84,8 +101,7 @@ def make_config_interrupt(client, vector):
         BAR0, offset, value.to_bytes(size, "little")
     )
     common(0x14, 0, 1)
-    while client.read(BAR0, 0x14, 1) != b"\0":
-        pass
+    client.until(lambda: client.read(BAR0, 0x14, 1) == b"\0", "the end of a virtio reset")
     common(0x14, 1, 1)
     common(0x14, 3, 1)
     common(0x08, 1, 4)
@@ -115,7 +131,7 @@ def needs_reset(client):
 def test_an_interrupt_of_the_device(client, events):
     assign(client, 0, events.all)
     make_config_interrupt(client, 7)
-    assert events.wait(7) == 1
+    assert events.wait(client, 7) == 1
     assert needs_reset(client)
     assert [events.count(vector) for vector in range(VECTORS)] == [0] * VECTORS
 
@@ -123,18 +139,15 @@ def test_an_interrupt_of_the_device(client, events):
 def test_a_vector_without_eventfd_is_pending(client, events):
     """It comes when somebody listens."""
     make_config_interrupt(client, 3)
-    while not needs_reset(client) or not pending(client):
-        pass
-    assert pending(client) == 1 << 3
+    client.until(lambda: needs_reset(client), "DEVICE_NEEDS_RESET, as its DMA fails")
+    events.wait_pending(client, 3)
     assign(client, 3, [events.all[3]])
-    assert events.wait(3) == 1
+    assert events.wait(client, 3) == 1
     assert pending(client) == 0
     # Taken away again: the next one is pending again.
     client.set_irqs(EVENTFD | TRIGGER, 3, 1)
     make_config_interrupt(client, 3)
-    while not pending(client):
-        pass
-    assert events.count(3) == 0
+    events.wait_pending(client, 3)
 
 
 @pytest.mark.parametrize("data", [NONE, BOOL])
@@ -153,12 +166,9 @@ def test_masks(client, events, data):
     act(MASK, 5)
     assert (tell.count(0), tell.count(1)) == (1, 0)
     make_config_interrupt(client, 5)
-    while not pending(client):
-        pass
-    assert pending(client) == 1 << 5
-    assert events.count(5) == 0
+    events.wait_pending(client, 5)
     act(UNMASK, 5)
-    assert events.wait(5) == 1
+    assert events.wait(client, 5) == 1
     assert (tell.count(0), tell.count(1)) == (0, 1)
     assert pending(client) == 0
     act(UNMASK, 5)
@@ -171,11 +181,9 @@ def test_function_mask(client, events):
     assign(client, 0, events.all)
     client.set_config(0x62, 0xC000, 2)
     make_config_interrupt(client, 2)
-    while not pending(client):
-        pass
-    assert events.count(2) == 0
+    events.wait_pending(client, 2)
     client.set_config(0x62, 0x8000, 2)
-    assert events.wait(2) == 1
+    assert events.wait(client, 2) == 1
 
 
 def test_the_client_triggers(client, events):
@@ -194,7 +202,7 @@ def test_the_table_is_the_servers(client, events):
     client.write(BAR2, 0, bytes(64))
     assert client.read(BAR2, 0, 64) == before
     make_config_interrupt(client, 1)
-    assert events.wait(1) == 1
+    assert events.wait(client, 1) == 1
 
 
 def test_a_full_eventfd_holds_up_nothing(client):

@@ -15,10 +15,10 @@ from tailrace.virtio.net import VirtioNet
 from tailrace.virtio.net_types import NetOptions, TxFrame
 from tailrace_sim.models import vfio_client as vfio
 from tailrace_sim.models.vfio_client import CONFIG, PATIENCE, VfioClient
-from tailrace_sim.models.vfio_host import VfioHost
+from tailrace_sim.models.vfio_host import LONG, VfioHost
 from tailrace_sim.run import pick_seed
 
-PCIE = 0x70
+MSIX, PCIE = 0x60, 0x70
 BAR0 = 0
 
 
@@ -46,15 +46,51 @@ async def works(device, client, host, rng, **options):
     net = await bring_up(host, **options)
     # What was on its way into the port may still come.
     mark, arrived = rng.randbytes(100), False
+    end = time.monotonic() + PATIENCE
     while not arrived:
+        assert time.monotonic() < end, f"not in {PATIENCE} s: a frame from the wire in the driver"
         # The first frames behind a start may find no buffers.
         device.wire.send(mark)
         arrived = any(item.data == mark for item in await net.receive(timeout=10_000))
     await net.transmit([TxFrame(mark)])
     while True:
-        assert client.serve(PATIENCE, device.wire.fileno())
+        client.expect(device.wire.fileno(), "the driver's frame on the wire")
         if device.wire.recv(65536) == mark:
             return net
+
+
+@pytest.mark.parametrize("how", ["message", "flr", "disconnect"])
+def test_what_a_reset_clears(device, how):
+    """In the block, in the gateware, and of what the server keeps (PCIe 5.0, 6.6.2)."""
+    path = device.sockets[1]
+    client = VfioClient(path)
+    assert client.config(4, 2) == 0, "Command is not as the last client's end leaves it"
+    client.set_config(4, 6, 2)
+    client.set_config(MSIX + 2, 0x8000, 2)
+    client.write(CONFIG, 0x10, struct.pack("<I", 0xFEDC_0000))
+    client.write(BAR0, 0x14, b"\1")
+    client.write(BAR0, 0x10, b"\7\0")  # config_msix_vector
+    assert client.config(MSIX + 2, 2) & 0x8000
+    assert client.read(BAR0, 0x14, 1) == b"\1"
+    if how == "message":
+        client.reset()
+    elif how == "flr":
+        client.set_config(PCIE + 8, 0x8000 | client.config(PCIE + 8, 2), 2)
+    else:
+        client.close()
+        client = VfioClient(path)
+    with client:
+        assert client.config(4, 2) == 0, "Command survives a reset"
+        assert not client.config(MSIX + 2, 2) & 0x8000, "MSI-X Enable survives a reset"
+        assert client.config(0x10) == 4, "the address of a BAR survives a reset"
+        client.set_config(4, 2, 2)
+        assert client.read(BAR0, 0x14, 1) == b"\0", "device_status survives a reset"
+        assert client.read(BAR0, 0x10, 2) == b"\xff\xff", "a vector of virtio survives a reset"
+        # The table is the server's, and masked as long as nobody listens.
+        for vector in range(client.irq(vfio.MSIX)[3]):
+            address, data, control = struct.unpack("<QII", client.read(2, 16 * vector, 16))
+            assert address, f"nobody has programmed vector {vector} since the reset"
+            assert (data, control) == (vector, 1), f"vector {vector} is not masked by a reset"
 
 
 @pytest.mark.parametrize("how", ["message", "flr"])
@@ -71,7 +107,7 @@ def test_resets_in_traffic(device, rng, how, by_fd):
             else:
                 client.set_config(PCIE + 8, 0x8000 | client.config(PCIE + 8, 2), 2)
             # As a reset leaves it, and nothing comes out of it any more.
-            assert client.config(4, 2) == 0
+            assert client.config(4, 2) == 0, "Command survives a reset"
             assert client.read(CONFIG, 0x10, 24) == struct.pack("<6I", 4, 0, 12, 0, 0, 0)
             before = bytes(host.map)
             number = len(client.dma)
@@ -97,7 +133,7 @@ def test_disconnects_in_traffic(device, rng, by_fd):
         client.close()
         after = bytes(host.map)
         with VfioClient(device.sockets[1]) as again:
-            assert again.config(4, 2) == 0
+            assert again.config(4, 2) == 0, "Command survives a client's end"
         assert bytes(host.map) == after or by_fd
         settled = bytes(host.map)
         time.sleep(0.1)
@@ -143,8 +179,9 @@ class Probe:
     def outcome(self, address):
         """Whether the device came through, with a packed transmit ring at this address."""
         self.write(0x14, 0, 1)
-        while self.client.read(BAR0, 0x14, 1) != b"\0":
-            pass
+        self.client.until(
+            lambda: self.client.read(BAR0, 0x14, 1) == b"\0", "the end of a virtio reset"
+        )
         for status in (1, 3):
             self.write(0x14, status, 1)
         for select, value in ((0, 0), (1, 1 | 1 << 2)):  # VERSION_1, RING_PACKED
@@ -224,7 +261,7 @@ def test_reads_while_the_device_waits_for_the_client(device, rng):
         client.answering = True
         client.answer_dma()
         for _ in range(10):
-            assert client.serve(PATIENCE, device.wire.fileno())
+            client.expect(device.wire.fileno(), "a frame that waited for the client")
             device.wire.recv(65536)
         host.close()
 
@@ -243,8 +280,11 @@ def test_both_functions_at_once(device, rng):
                 other.sock.send(rng.randbytes(100))
             frame = rng.randbytes(500)
             device.wire.send(frame)
-            while frame not in [item.data for item in asyncio.run(net.receive())]:
-                pass
+            received = None
+            while received != frame:
+                items = asyncio.run(net.receive(limit=1, timeout=LONG))
+                assert items, f"not in {PATIENCE} s: a frame from the wire in the driver"
+                received = items[0].data
         host.close()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 
 import pytest
 
@@ -10,7 +11,7 @@ from tailrace.pci import PciFunction
 from tailrace.virtio.net import VirtioNet
 from tailrace.virtio.net_types import NetOptions, TxFrame
 from tailrace_sim.models.vfio_client import DMA_READ, DMA_WRITE, PATIENCE, VfioClient
-from tailrace_sim.models.vfio_host import VfioHost
+from tailrace_sim.models.vfio_host import LONG, VfioHost
 from tailrace_sim.run import pick_seed
 
 
@@ -25,10 +26,11 @@ async def exchange(device, client, net, rng, count):
     for _ in range(count):
         frame = rng.randbytes(rng.choice([60, 61, 64, 127, 1500, 3000, rng.randrange(60, 9000)]))
         device.wire.send(frame)
-        received = [item.data for item in await net.receive()]
+        received = [item.data for item in await net.receive(timeout=LONG)]
+        assert received, f"not in {PATIENCE} s: a frame from the wire in the driver"
         assert received == [frame]
         await net.transmit([TxFrame(frame[::-1])])
-        assert client.serve(PATIENCE, device.wire.fileno())
+        client.expect(device.wire.fileno(), "the driver's frame on the wire")
         assert device.wire.recv(65536) == frame[::-1]
 
 
@@ -42,7 +44,9 @@ def test_frames_both_ways(device, packed, by_fd):
 
         async def run():
             net = await bring_up(host, packed=packed)
+            end = time.monotonic() + PATIENCE
             while not await net.receive(timeout=10_000):
+                assert time.monotonic() < end, f"not in {PATIENCE} s: a frame from the wire"
                 # The first frames behind a start may find no buffers.
                 device.wire.send(bytes(60))
             while await net.receive(timeout=10_000):

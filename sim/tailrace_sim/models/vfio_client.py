@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 HEADER = struct.Struct("<HHIII")
@@ -17,7 +18,11 @@ NONE, BOOL, EVENTFD, MASK, UNMASK, TRIGGER = (1 << bit for bit in range(6))
 MSIX = 2
 CONFIG = 7
 CAPABILITIES = {"max_msg_fds": 8, "max_data_xfer_size": 1 << 20, "pgsizes": 4096}
+#: Seconds until an answer, or a frame.
 PATIENCE = 120
+#: Accesses of a BAR until the device has done what takes it some hundred cycles: each is ten at
+#: least.
+READS = 1000
 
 
 class Refused(Exception):
@@ -52,7 +57,7 @@ class VfioClient:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(PATIENCE)
         self.sock.connect(str(path))
-        self.number = 0
+        self.number = self.command = 0
         self.guest: list[tuple[int, memoryview]] = []
         self.dma: list[tuple[int, int, int]] = []
         self.unanswered: list[tuple[int, int, bytes]] = []
@@ -64,7 +69,7 @@ class VfioClient:
     # Messages
 
     def send(self, command: int, body: bytes = b"", *, fds=(), flags: int = 0) -> int:
-        self.number = self.number + 1 & 0xFFFF
+        self.number, self.command = self.number + 1 & 0xFFFF, command
         data = HEADER.pack(self.number, command, HEADER.size + len(body), flags, 0) + body
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = self.sock.sendmsg([data], rights)
@@ -74,7 +79,11 @@ class VfioClient:
     def _exactly(self, size: int) -> bytes:
         data = b""
         while len(data) < size:
-            more = self.sock.recv(size - len(data))
+            try:
+                more = self.sock.recv(size - len(data))
+            except TimeoutError:
+                what = f"to request {self.number}, command {self.command}, the last one"
+                raise TimeoutError(f"no answer in {PATIENCE} s {what}") from None
             if not more:
                 raise EOFError
             data += more
@@ -132,6 +141,20 @@ class VfioClient:
                 return True
             elif left <= 0:
                 return False
+
+    def expect(self, descriptor: int, what: str) -> None:
+        """Serve the device until a descriptor is readable."""
+        assert self.serve(PATIENCE, descriptor), f"not in {PATIENCE} s: {what}"
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        """Ask until it is so; ``condition`` is to access a BAR.
+
+        Bounded by what the device did meanwhile, not by the clock: a busy machine changes nothing.
+        """
+        for _ in range(READS):
+            if condition():
+                return
+        raise AssertionError(f"not in {READS} accesses of the device: {what}")
 
     def request(self, command: int, body: bytes = b"", *, fds=()) -> bytes:
         reply = self.wait(self.send(command, body, fds=fds))

@@ -7,7 +7,15 @@ import time
 import numpy as np
 
 from tailrace.host import DmaBuffer, FunctionAddress, Host, Interrupt
-from tailrace_sim.models.vfio_client import CONFIG, EVENTFD, MSIX, NONE, TRIGGER, VfioClient
+from tailrace_sim.models.vfio_client import (
+    CONFIG,
+    EVENTFD,
+    MSIX,
+    NONE,
+    PATIENCE,
+    TRIGGER,
+    VfioClient,
+)
 
 #: Where the guest's BARs go, and how many bus addresses each may take.
 BAR_BASE, BAR_STRIDE = 0xC000_0000, 0x10_0000
@@ -15,6 +23,8 @@ BARS = (0, 2)
 TABLE_BAR, TABLE_ENTRY = 2, 16
 #: Cycles of the driver's time-outs in a second: generous, as simulated time is slow.
 _CYCLES = 20_000
+#: Of those, until the driver gives a frame up.
+LONG = PATIENCE * _CYCLES
 
 
 class VfioInterrupt(Interrupt):
@@ -37,7 +47,10 @@ class VfioInterrupt(Interrupt):
     async def wait(self, timeout: int | None = None) -> bool:
         self._look()
         if not self._set:
-            self.client.serve(600 if timeout is None else max(timeout / _CYCLES, 0.05), self.fd)
+            if timeout is None:
+                self.client.expect(self.fd, f"an interrupt of vector {self.data}")
+            else:
+                self.client.serve(max(timeout / _CYCLES, 0.05), self.fd)
             self._look()
         return self._set
 
