@@ -5,7 +5,10 @@ The ``.rdl`` file beside a block is the one source of its addresses, fields and 
 :mod:`tailrace_hw.regs_export` make everything else from it.
 """
 
+import contextlib
 import functools
+import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +29,7 @@ __all__ = [
 
 #: Root of the gateware package; names of descriptions are relative to it.
 GATEWARE = Path(__file__).resolve().parent
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class RegisterError(ValueError):
@@ -119,6 +123,29 @@ def sources() -> list[Path]:
     return sorted(GATEWARE.rglob("*.rdl"))
 
 
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for the end of what is inside.
+
+    The parser is an extension module that calls back into Python, where an interrupt is lost, or
+    comes out as an error of another kind.
+    """
+    noted: list[int] = []
+    before = {number: signal.getsignal(number) for number in _ENDS}
+    before = {number: handler for number, handler in before.items() if callable(handler)}
+    with contextlib.suppress(ValueError):  # signals are the main thread's
+        for number in before:
+            signal.signal(number, lambda number, _: noted.append(number))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if noted:
+            signal.raise_signal(noted[0])
+
+
 def compile_rdl(path: Path) -> AddrmapNode:
     """Compile one description to systemrdl-compiler's tree.
 
@@ -129,7 +156,8 @@ def compile_rdl(path: Path) -> AddrmapNode:
     """
     compiler = RDLCompiler()
     try:
-        compiler.compile_file(str(path))
+        with _uninterrupted():
+            compiler.compile_file(str(path))
         return compiler.elaborate().top
     except RDLCompileError as error:
         raise RegisterError(f"{path} does not compile: {error}") from error

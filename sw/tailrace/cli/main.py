@@ -5,20 +5,20 @@ gateware or the simulator, yet their commands appear here beside its own.
 """
 
 import sys
+import warnings
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, cast
-
-import typer
+from typing import TYPE_CHECKING, Any, cast
 
 from tailrace.cli.errors import UserError
+from tailrace.cli.signals import held, signal_ends
+
+if TYPE_CHECKING:
+    import typer
 
 __all__ = ["main"]
 
-#: Typer brings its own click or uses the one installed, so its exceptions are found through the one
-#: that it exports.
-_ClickException = cast(type[Exception], typer.BadParameter.__mro__[2])
-
-#: Exit code after Ctrl-C, as shells have it: 128 and the signal's number.
+#: Exit code after a signal, as shells have it, without the signal's number; and after Ctrl-C.
+_SIGNALLED = 128
 _INTERRUPTED = 130
 #: Order in ``--help``: the main job first.
 _ORDER = [
@@ -45,7 +45,9 @@ def _rank(entry: EntryPoint) -> tuple[int, str]:
     return (_ORDER.index(entry.name) if known else len(_ORDER), entry.name)
 
 
-def _application() -> typer.Typer:
+def _application() -> "typer.Typer":
+    import typer
+
     app = typer.Typer(
         help="Tailrace, an open data processing unit: run it, test it, generate it.",
         no_args_is_help=True,
@@ -71,33 +73,51 @@ def _complain(message: str) -> None:
 
 def main() -> None:
     """Run the command line; exit code 0 only if the verb did what it was asked."""
+    with signal_ends() as ended:
+        status = _status()
+    if status == _INTERRUPTED:
+        # What was cut off half made is not worth a warning.
+        warnings.simplefilter("ignore")
+        _complain("interrupted" if ended.by is None else f"ended by {ended.by.name}")
+        if ended.by is not None:
+            status = _SIGNALLED + ended.by
+    sys.exit(status)
+
+
+def _status() -> int:
+    """The exit code; what is to be said has been said, but of an interrupt."""
     try:
-        command = typer.main.get_command(_application())
+        with held():
+            import typer
+
+            # Typer brings its own click or uses the one installed, so its exceptions are found
+            # through the one that it exports.
+            click_exception = cast(type[Exception], typer.BadParameter.__mro__[2])
+            command = typer.main.get_command(_application())
+        # Typer turns an interrupt into an exit code.
         status = command.main(
             _arguments(sys.argv[1:]), prog_name="./tailrace", standalone_mode=False
         )
-        # Typer turns an interrupt into an exit code.
-        if status == _INTERRUPTED:
-            _complain("interrupted")
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except UserError as error:
         _complain(str(error))
-        sys.exit(1)
+        return 1
     except OSError as error:
         # A full disk, a folder of somebody else: nothing a verb can do about it.
         _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-        sys.exit(1)
-    except _ClickException as error:
+        return 1
+    except click_exception as error:
         context: Any = getattr(error, "ctx", None)
         path = context.command_path if context else "./tailrace"
         message = cast(Any, error).format_message()
         # Without a verb the help has been shown, and there is nothing to complain of.
         if message:
             _complain(f"{message.rstrip('.')}; see {path} --help")
-        sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted")
-        sys.exit(_INTERRUPTED)
-    sys.exit(status if isinstance(status, int) else 0)
+        return 2
+    except typer.Abort:
+        return _INTERRUPTED
+    return status if isinstance(status, int) else 0
 
 
 if __name__ == "__main__":
