@@ -26,6 +26,7 @@ from amaranth.lib import wiring
 from cocotb_tools.runner import Verilator
 
 from tailrace_hw.verilog import TOOLS, VerilogError, convert
+from tailrace_sim.tool import run_tool
 
 __all__ = [
     "BuildError",
@@ -247,10 +248,10 @@ def provide_runtime(
         with locked(cache):
             if not cache.exists():
                 with open(log, "w") as output:
-                    subprocess.run(
+                    run_tool(
                         [*make, "-j", jobs(), *objects, *headers],
-                        cwd=directory, env=environment, stdout=output, stderr=output, check=True,
-                    )  # fmt: skip
+                        cwd=directory, env=environment, stdout=output, stderr=output,
+                    ).check_returncode()  # fmt: skip
                 partial = cache.with_suffix(".partial")
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir()

@@ -38,7 +38,7 @@ def test_a_new_qemu_is_taken(path):
     ("body", "reason"),
     [
         (None, "there is no qemu-system-x86_64"),
-        (OLD, "is version 7.2.22, without vfio-user-pci"),
+        (OLD, "is version 7.2.22, without vfio-user-pci, which QEMU has from 10.1 on"),
         ("echo 'lib.so is missing' >&2; exit 127", "does not run: lib.so is missing"),
         ("exit 1", "does not run: it says nothing"),
     ],
@@ -68,14 +68,38 @@ def test_the_environment_names_one(path, program, tmp_path, monkeypatch):
     monkeypatch.setenv("TAILRACE_QEMU", str(mine))
     assert find()[0] == Qemu((str(mine),))
     monkeypatch.setenv("TAILRACE_QEMU", str(tmp_path / "none"))
-    with pytest.raises(QemuProblem, match=r"there is no .*none; TAILRACE_QEMU names it$"):
+    with pytest.raises(QemuProblem, match=r"there is no .*none; TAILRACE_QEMU names it: let it"):
         find()
     # Nor is another one taken, or fetched, if that one is no good.
     path(NEW)
     program(tmp_path / "mine", f"#!/bin/sh\n{OLD}\n")
     monkeypatch.setenv("TAILRACE_QEMU", str(mine))
-    with pytest.raises(QemuProblem, match=r"is version 7.2.22, without vfio-user-pci$"):
+    with pytest.raises(QemuProblem) as error:
         find()
+    assert str(error.value) == (
+        f"{mine} is version 7.2.22, without vfio-user-pci, which QEMU has from 10.1 on;"
+        " TAILRACE_QEMU names it: let it name a QEMU of 10.1 or later,"
+        " or unset it to have one found or fetched"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("/bin/sleep 1000 & /bin/sleep 1000", "--version does not end within 1 s"),
+        (f'case "$*" in *help*) /bin/sleep 1000;; esac; {NEW}',
+         "-device vfio-user-pci,help does not end within 1 s"),
+    ],
+    ids=["version", "device"],
+)  # fmt: skip
+def test_one_that_hangs(path, monkeypatch, body, words):
+    """Here, too, one line; and it goes on with Debian's, if there is one."""
+    monkeypatch.setattr(qemu, "_PATIENCE", 1.0)
+    path(body)
+    with pytest.raises(UserError) as error:
+        find()
+    assert f"{qemu.PROGRAM} {words}; there is no apt-get" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_program_that_is_no_program(path, program, tmp_path):
@@ -98,7 +122,7 @@ def test_a_cache_entry_is_whole_or_not_there(tmp_path):
 
     with pytest.raises(UserError, match="no network"):
         images._made(directory, Console(), make)
-    assert not directory.exists()
+    assert not list(tmp_path.glob("entry*/"))
     for _ in range(2):
         assert images._made(directory, Console(), make) == directory
         assert sorted(path.name for path in directory.iterdir()) == ["first", "second"]

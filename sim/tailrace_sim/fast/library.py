@@ -30,6 +30,7 @@ from tailrace_sim.build import (
     toolchain_env,
 )
 from tailrace_sim.fast.interface import CORE
+from tailrace_sim.tool import run_tool
 
 __all__ = ["Library", "Pin", "build_library", "code_map"]
 
@@ -154,9 +155,7 @@ def _run(command: Sequence[str], directory: Path, environment: dict[str, str], w
     with open(log, "a") as output:
         output.write(f"$ {' '.join(command)}\n")
         output.flush()
-        done = subprocess.run(
-            command, cwd=directory, env=environment, stdout=output, stderr=output, check=False
-        )
+        done = run_tool(command, cwd=directory, env=environment, stdout=output, stderr=output)
     if done.returncode:
         raise BuildError(f"{what} failed; see {log}")
 

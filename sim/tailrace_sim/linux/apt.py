@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tailrace.cli.errors import UserError
+from tailrace_sim.tool import run_tool, tool
 
 __all__ = ["MEND", "DebianApt", "Mirror", "debian_mirror", "unpack"]
 
@@ -51,9 +52,9 @@ def debian_mirror() -> Mirror:
     UserError
         There is no apt, or no Debian among its sources.
     """
-    for tool in ("apt-get", "apt-cache", "dpkg-deb"):
-        if shutil.which(tool) is None:
-            raise UserError(f"there is no {tool} to fetch a Linux guest with; {MEND}")
+    for name in ("apt-get", "apt-cache", "dpkg-deb"):
+        if shutil.which(name) is None:
+            raise UserError(f"there is no {name} to fetch a Linux guest with; {MEND}")
     wanted = "|".join(f"$({field})" for field in _FIELDS)
     text = _machine("apt-get", "indextargets", "--format", wanted, "Created-By: Packages")
     for line in text.splitlines():
@@ -121,24 +122,20 @@ class DebianApt:
         UserError
             It failed; the message has its last error.
         """
-        process = subprocess.Popen(
-            [command[0], *self._options, "-o", "APT::Status-Fd=1", *command[1:]],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env={**os.environ, "LC_ALL": "C"}, cwd=directory or self._root,
-        )  # fmt: skip
         lines = []
-        assert process.stdout is not None
-        try:
+        with tool(
+            [command[0], *self._options, "-o", "APT::Status-Fd=1", *command[1:]],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, "LC_ALL": "C"}, cwd=directory or self._root,
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
             for line in process.stdout:
                 status = re.match(r"dlstatus:\d+:([\d.]+):", line)
                 if status is None:
                     lines.append(line)
                 elif progress is not None:
                     progress(float(status[1]) / 100)
-        finally:
-            process.terminate()
-            process.stdout.close()
-            code = process.wait()
+        code = process.returncode
         if code:
             errors = [line for line in lines if line.startswith("E: ")] or lines[-1:]
             reason = errors[0].removeprefix("E: ").strip() if errors else f"exit status {code}"
@@ -202,9 +199,10 @@ def unpack(archives: Sequence[Path], directory: Path, done: Callable[[float], No
     directory.mkdir(parents=True, exist_ok=True)
     for index, archive in enumerate(archives, 1):
         try:
-            subprocess.run(
-                ["dpkg-deb", "-x", archive, directory], check=True, capture_output=True, text=True
-            )
+            run_tool(
+                ["dpkg-deb", "-x", str(archive), str(directory)],
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            ).check_returncode()  # fmt: skip
         except subprocess.CalledProcessError as error:
             raise UserError(f"{archive}: {error.stderr.strip()}; remove it and try again") from None
         done(index / len(archives))

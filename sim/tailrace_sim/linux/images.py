@@ -90,8 +90,12 @@ def _made(directory: Path, console: Console, make: Callable[[Path, _Step], None]
             partial = directory.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            with _steps(console) as step:
-                make(partial, step)
+            try:
+                with _steps(console) as step:
+                    make(partial, step)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
             partial.rename(directory)
     return directory
 
@@ -152,7 +156,10 @@ def find_or_fetch_qemu(console: Console) -> tuple[Qemu, str]:
     except QemuProblem as problem:
         if qemus.named() is not None:
             # Another one than the user has asked for is no help.
-            raise
+            raise QemuProblem(
+                f"{problem}; TAILRACE_QEMU names it: let it name a QEMU of {qemus.OLDEST} or later,"
+                " or unset it to have one found or fetched"
+            ) from None
         reason = str(problem)
     try:
         _check_machine()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tailrace.cli.errors import UserError
 from tailrace_sim.linux.tree import Tree
+from tailrace_sim.tool import run_tool
 
 __all__ = [
     "DEVICE", "OLDEST", "PROGRAM", "Qemu", "QemuProblem", "check", "fetched", "installed", "named",
@@ -18,6 +19,8 @@ PROGRAM = "qemu-system-x86_64"
 #: Its device that speaks vfio-user.
 DEVICE = "vfio-user-pci"
 OLDEST = "10.1"
+#: Seconds that it has to say its version; a sound one needs a fraction of one.
+_PATIENCE = 30.0
 
 
 class QemuProblem(UserError):
@@ -38,13 +41,18 @@ class Qemu:
     environment: dict[str, str] = field(default_factory=dict)
 
     def output(self, *arguments: str) -> str:
-        """What it says when asked, standard error too."""
-        result = subprocess.run(
-            [*self.command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, check=False,
+        """What it says when asked, standard error too.
+
+        Raises
+        ------
+        subprocess.TimeoutExpired
+            It does not come to an end.
+        """
+        return run_tool(
+            [*self.command, *arguments], timeout=_PATIENCE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace",
             env={**os.environ, **self.environment},
-        )  # fmt: skip
-        return result.stdout
+        ).stdout  # fmt: skip
 
 
 def check(qemu: Qemu) -> str:
@@ -57,16 +65,25 @@ def check(qemu: Qemu) -> str:
     """
     name = qemu.command[-1] if len(qemu.command) == 1 else PROGRAM
     try:
-        text = qemu.output("--version")
+        return _version(name, qemu)
     except OSError as error:
         raise QemuProblem(f"{name} does not run: {error.strerror}") from None
+    except subprocess.TimeoutExpired as late:
+        asked = late.cmd[-1] if late.cmd[-1] == "--version" else f"-device {DEVICE},help"
+        raise QemuProblem(f"{name} {asked} does not end within {late.timeout:g} s") from None
+
+
+def _version(name: str, qemu: Qemu) -> str:
+    text = qemu.output("--version")
     version = re.search(r"version (\S+)", text)
     if version is None:
         lines = text.strip().splitlines() or ["it says nothing"]
         raise QemuProblem(f"{name} does not run: {lines[0]}")
     # Not the list of all devices: for that it loads all its modules.
     if f"{DEVICE} options:" not in qemu.output("-machine", "q35", "-device", f"{DEVICE},help"):
-        raise QemuProblem(f"{name} is version {version[1]}, without {DEVICE}")
+        raise QemuProblem(
+            f"{name} is version {version[1]}, without {DEVICE}, which QEMU has from {OLDEST} on"
+        )
     return version[1]
 
 
@@ -86,8 +103,7 @@ def installed() -> Qemu:
     name = named() or PROGRAM
     path = shutil.which(name)
     if path is None:
-        where = "" if named() is None else "; TAILRACE_QEMU names it"
-        raise QemuProblem(f"there is no {name}{where}")
+        raise QemuProblem(f"there is no {name}")
     return Qemu((path,))
 
 
