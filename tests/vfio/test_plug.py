@@ -90,6 +90,28 @@ def test_killed(plug):
     check_socket(device.sockets[1])
 
 
+def test_the_command_alone_is_interrupted(plug):
+    """Without a terminal, as ``./tailrace linux`` starts it, nobody else tells the simulation."""
+    device = plug(functions=(1,))
+    device.process.send_signal(signal.SIGINT)
+    rows = device.stop(how=None)
+    assert device.process.returncode == 130
+    assert device.errors.splitlines()[-1] == "tailrace: interrupted"
+    assert rows["errors"] == ["none"]
+    assert not device.sockets[1].exists()
+
+
+def test_the_command_alone_is_ended(plug):
+    """It waits for its simulation, which ends in order."""
+    device = plug(functions=(1,))
+    device.process.terminate()
+    rows = device.stop(how=None)
+    assert device.process.returncode == 143
+    assert device.errors.splitlines()[-1] == "tailrace: ended by SIGTERM"
+    assert rows["errors"] == ["none"]
+    assert not device.sockets[1].exists()
+
+
 def test_a_port_that_leads_nowhere(tmp_path):
     """Without a peer; with a trace; ends with its client."""
     path, trace = tmp_path / "dpu", tmp_path / "trace"

@@ -53,8 +53,10 @@ def launch(
             )  # fmt: skip
             stack.enter_context(_ended(child))
         if output is None:
-            stack.enter_context(_deaf())
+            stack.enter_context(_passed_on(child))
         if interrupts:
+            if interrupts[0] != signal.SIGINT:
+                signal.raise_signal(interrupts[0])
             if output is not None:
                 raise KeyboardInterrupt
             # It may have come before there was a child to hear it.
@@ -79,17 +81,24 @@ def hold_signals() -> None:
 def _noted() -> Iterator[list[int]]:
     """Ctrl-C is noted, to be obeyed later: between a fork and its end nobody could.
 
-    A child would run our handler, and we would not know the child.
+    A child would run our handler, and we would not know the child. So it is with the other signals,
+    where they have handlers.
     """
     noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield noted  # signals are the main thread's
         return
-    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    before = {number: signal.getsignal(number) for number in HELD}
+    for number, handler in list(before.items()):
+        if number == signal.SIGINT or callable(handler):
+            signal.signal(number, lambda number, _: noted.append(number))
+        else:
+            del before[number]
     try:
         yield noted
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -110,10 +119,24 @@ def _ended(child: subprocess.Popen) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Ctrl-C does nothing to this process; a child still has it."""
-    before = signal.signal(signal.SIGINT, lambda *_: None)
+def _passed_on(child: subprocess.Popen) -> Iterator[None]:
+    """Ctrl-C is the child's affair: it has it from the terminal, or from us if we alone do."""
+
+    def pass_on(*_: object) -> None:
+        if not _at_terminal():
+            child.send_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, pass_on)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _at_terminal() -> bool:
+    """Whether Ctrl-C at our terminal would reach us, and a child with us."""
+    try:
+        with open("/dev/tty", "rb", buffering=0) as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False

@@ -5,10 +5,10 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["PATIENCE", "die_with_parent", "signal_ends", "spawn", "stop"]
+__all__ = ["PATIENCE", "die_with_parent", "spawn", "stop"]
 
 #: Seconds that a process has to end after it was asked to.
 PATIENCE = 20.0
@@ -36,17 +36,10 @@ def _before() -> None:
     die_with_parent()
 
 
-def stop(process: subprocess.Popen, number: int, *, group: bool = False) -> int:
-    """Ask a process of :func:`spawn` to end, insist after a while; its exit status.
-
-    ``group``: ask its children too, as Ctrl-C at a terminal does.
-    """
+def stop(process: subprocess.Popen, number: int) -> int:
+    """Ask a process of :func:`spawn` to end, insist after a while; its exit status."""
     if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            if group:
-                os.killpg(process.pid, number)
-            else:
-                process.send_signal(number)
+        process.send_signal(number)
         try:
             process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -56,19 +49,3 @@ def stop(process: subprocess.Popen, number: int, *, group: bool = False) -> int:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
     return process.wait()
-
-
-@contextlib.contextmanager
-def signal_ends() -> Iterator[None]:
-    """SIGTERM and SIGHUP end what is inside as Ctrl-C does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

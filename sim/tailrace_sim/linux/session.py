@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tailrace.cli.signals import signal_ends
 from tailrace_sim.linux import registers
-from tailrace_sim.linux.children import signal_ends
 from tailrace_sim.linux.guest import Guest, GuestOptions, dgram_nic, dpu_slot
 from tailrace_sim.linux.images import Images
 from tailrace_sim.linux.orders import Orders

@@ -110,8 +110,7 @@ class Simulation:
         try:
             self._process.wait(_SOON if hurry else _END)
         except subprocess.TimeoutExpired:
-            # ``plug`` leaves Ctrl-C to its simulation, which a terminal would have sent it too.
-            stop(self._process, signal.SIGINT, group=True)
+            stop(self._process, signal.SIGINT)
         finally:
             stop(self._process, signal.SIGTERM)
             self._reader.join()
