@@ -19,7 +19,7 @@ from tailrace_sim.cli.looking import (
     make_look,
 )
 from tailrace_sim.cli.terminal import make_console
-from tailrace_sim.fast.network.address import FORMS, check_peer
+from tailrace_sim.fast.network.address import FORMS, check_peer, try_peer
 from tailrace_sim.linux.guest import check_memory
 from tailrace_sim.linux.images import prepare
 from tailrace_sim.linux.session import Outcome, Session, SessionOptions
@@ -163,6 +163,9 @@ def linux(
     console = make_console()
     if not texts and not console.is_terminal:
         raise UserError("a guest with a shell needs a terminal; give --run SCRIPT")
+    if peer not in _PEERS:
+        # Better now than behind the minutes of a build.
+        try_peer(peer)
     images = prepare(console)
     build_for_user(settings, console, waves=look.waves is not None, profile=look.profile)
     plug = [f"--seed={pick_seed() if seed is None else seed}", *_look_options(look)]
