@@ -57,6 +57,40 @@ def test_syntax(path):
     subprocess.run(["sh", "-n", path], check=True)
 
 
+#: A device that says 131 to everything; the rest of the guest does what it should.
+STUBS = """
+SLOT=0000:01:00.1 PEER=10.9.0.1
+register() { [ -n "$2" ] || echo 0x83; }
+wait_for() { true; }
+for name in setpci sleep management_lives interface_up peer_answers find_management; do
+    eval "$name() { true; }"
+done
+answered() { echo 100; }
+pass() { echo "PASS $*"; }
+fail() { echo "FAIL $*"; }
+check() { echo "PASS $1"; }
+equal() { echo "PASS $1: $2"; }
+counter() { echo 1; }
+at_least() { echo "PASS $1: $2"; }
+finish() { echo "1 of 1 checks passed"; }
+"""
+
+
+def test_each_line_of_nonsense_says_what_it_is(tmp_path):
+    (tmp_path / "stubs").write_text(STUBS)
+    (tmp_path / "sys/bus/pci/drivers/virtio-pci").mkdir(parents=True)
+    text = next(path for path in SCRIPTS if path.stem == "nonsense").read_text()
+    there = {"/tmp/complaints": "complaints", "/etc/tailrace/lib.sh": "stubs", "/sys/": "sys/"}
+    for path, here in there.items():
+        assert path in text
+        text = text.replace(path, f"{tmp_path}/{here}")
+    # The numbers of the guest's shell have 64 bits, as those of this one.
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert "all ones everywhere: status 131" in lines
+    assert not [line for line in lines if len(line.split()) < 3]
+
+
 def flows(rng):
     """Queues, of four, that two iperf3 with eight streams and a control connection each meet.
 

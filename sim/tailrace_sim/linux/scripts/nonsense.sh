@@ -100,7 +100,7 @@ for offset in 0x800 0x1004 0x2010 0x3100 0x3ffc; do
     register virtio.device_feature_select+$((offset)) >/dev/null
 done
 check "management after all ones everywhere" management_lives
-status
+echo "all ones everywhere: status $(status)"
 register virtio.device_status 0
 check "the device is reset" wait_for 10 is_reset
 
