@@ -59,12 +59,8 @@ async def works(device, client, host, rng, **options):
             return net
 
 
-@pytest.mark.parametrize("how", ["message", "flr", "disconnect"])
-def test_what_a_reset_clears(device, how):
-    """In the block, in the gateware, and of what the server keeps (PCIe 5.0, 6.6.2)."""
-    path = device.sockets[1]
-    client = VfioClient(path)
-    assert client.config(4, 2) == 0, "Command is not as the last client's end leaves it"
+def use(client):
+    """Something in all that a reset clears."""
     client.set_config(4, 6, 2)
     client.set_config(MSIX + 2, 0x8000, 2)
     client.write(CONFIG, 0x10, struct.pack("<I", 0xFEDC_0000))
@@ -72,25 +68,35 @@ def test_what_a_reset_clears(device, how):
     client.write(BAR0, 0x10, b"\7\0")  # config_msix_vector
     assert client.config(MSIX + 2, 2) & 0x8000
     assert client.read(BAR0, 0x14, 1) == b"\1"
-    if how == "message":
-        client.reset()
-    elif how == "flr":
-        client.set_config(PCIE + 8, 0x8000 | client.config(PCIE + 8, 2), 2)
-    else:
-        client.close()
-        client = VfioClient(path)
-    with client:
-        assert client.config(4, 2) == 0, "Command survives a reset"
-        assert not client.config(MSIX + 2, 2) & 0x8000, "MSI-X Enable survives a reset"
-        assert client.config(0x10) == 4, "the address of a BAR survives a reset"
-        client.set_config(4, 2, 2)
-        assert client.read(BAR0, 0x14, 1) == b"\0", "device_status survives a reset"
-        assert client.read(BAR0, 0x10, 2) == b"\xff\xff", "a vector of virtio survives a reset"
-        # The table is the server's, and masked as long as nobody listens.
-        for vector in range(client.irq(vfio.MSIX)[3]):
-            address, data, control = struct.unpack("<QII", client.read(2, 16 * vector, 16))
-            assert address, f"nobody has programmed vector {vector} since the reset"
-            assert (data, control) == (vector, 1), f"vector {vector} is not masked by a reset"
+
+
+def check_cleared(client):
+    """In the block, in the gateware, and of what the server keeps (PCIe 5.0, 6.6.2)."""
+    assert client.config(4, 2) == 0, "Command survives"
+    assert not client.config(MSIX + 2, 2) & 0x8000, "MSI-X Enable survives"
+    assert client.config(0x10) == 4, "the address of a BAR survives"
+    client.set_config(4, 2, 2)
+    assert client.read(BAR0, 0x14, 1) == b"\0", "device_status survives"
+    assert client.read(BAR0, 0x10, 2) == b"\xff\xff", "a vector of virtio survives"
+    # The table is the server's, and masked as long as nobody listens.
+    for vector in range(client.irq(vfio.MSIX)[3]):
+        address, data, control = struct.unpack("<QII", client.read(2, 16 * vector, 16))
+        assert address, f"nobody has programmed vector {vector} since"
+        assert (data, control) == (vector, 1), f"vector {vector} is not masked"
+
+
+@pytest.mark.parametrize("how", ["message", "flr", "disconnect"])
+def test_what_a_reset_clears(device, how):
+    with VfioClient(device.sockets[1]) as client:
+        use(client)
+        if how == "message":
+            client.reset()
+            check_cleared(client)
+        elif how == "flr":
+            client.set_config(PCIE + 8, 0x8000 | client.config(PCIE + 8, 2), 2)
+            check_cleared(client)
+    with VfioClient(device.sockets[1]) as again:
+        check_cleared(again)
 
 
 @pytest.mark.parametrize("how", ["message", "flr"])
@@ -125,12 +131,11 @@ def test_resets_in_traffic(device, rng, how, by_fd):
 def test_disconnects_in_traffic(device, rng, by_fd):
     """A guest that dies, four times; then one that lives."""
     for _ in range(4):
-        client = VfioClient(device.sockets[1])
-        host = VfioHost({1: client}, by_fd=by_fd)
-        net = asyncio.run(works(device, client, host, rng))
-        pump(device, rng, rng.randrange(40))
-        asyncio.run(net.transmit([TxFrame(rng.randbytes(1000)) for _ in range(20)]))
-        client.close()
+        with VfioClient(device.sockets[1]) as client:
+            host = VfioHost({1: client}, by_fd=by_fd)
+            net = asyncio.run(works(device, client, host, rng))
+            pump(device, rng, rng.randrange(40))
+            asyncio.run(net.transmit([TxFrame(rng.randbytes(1000)) for _ in range(20)]))
         after = bytes(host.map)
         with VfioClient(device.sockets[1]) as again:
             assert again.config(4, 2) == 0, "Command survives a client's end"
