@@ -18,6 +18,7 @@ class ErrorSource(enum.Enum, shape=8):
     VIRTIO_USED = 7
     VIRTIO_NET = 8
     VIRTIO_TRANSPORT = 9
+    JOBS = 10
 
 
 class ErrorCode(enum.Enum, shape=8):
@@ -63,6 +64,15 @@ class ErrorCode(enum.Enum, shape=8):
     MAC_RX_OVERSIZE = 0x31
     MAC_RX_ERROR = 0x32
     MAC_RX_OVERFLOW = 0x33
+    # job queues: each of these stops the queue, which only its reset ends
+    #: A doorbell ahead of what can be.
+    JOB_INDEX_JUMP = 0x38
+    #: A ring of a size or at an address that can't be.
+    JOB_BAD_RING = 0x39
+    #: A descriptor could not be read.
+    JOB_DESCRIPTOR_FAULT = 0x3A
+    #: A completion could not be written.
+    JOB_COMPLETION_FAULT = 0x3B
 
 
 class ErrorEvent(data.Struct):

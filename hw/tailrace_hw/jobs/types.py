@@ -6,7 +6,7 @@
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from tailrace_hw.crypto.types import KeyStatus, Status
+from tailrace_hw.crypto.types import MAX_AAD, KeyStatus, Status
 from tailrace_hw.lib.packet import PacketSignature
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "MAX_COPY",
     "MAX_ENTRIES",
     "NO_VECTOR",
+    "RING_ALIGNMENT",
     "Completion",
     "Descriptor",
     "DescriptorFlags",
@@ -33,7 +34,9 @@ __all__ = [
     "RawJob",
 ]
 
-DESCRIPTOR_BYTES, ENTRY_BYTES, COMPLETION_BYTES = 128, 16, 32
+DESCRIPTOR_BYTES, ENTRY_BYTES, COMPLETION_BYTES = 192, 16, 32
+#: Of the address of a ring of descriptors.
+RING_ALIGNMENT = 64
 #: Entries of a scatter or gather list.
 MAX_ENTRIES = 64
 #: Bytes of a COPY or CRC32C; no operation takes more.
@@ -105,7 +108,7 @@ class DescriptorFlags(data.Struct):
 
 
 class Descriptor(data.Struct):
-    """A job, as the driver puts it into the ring. 128 bytes, aligned to as many."""
+    """A job, as the driver puts it into the ring. 192 bytes, aligned to 64."""
 
     opcode: 8
     flags: DescriptorFlags
@@ -126,7 +129,9 @@ class Descriptor(data.Struct):
     iv: 128
     #: The tag to compare with.
     tag: 128
-    aad: 512
+    aad: 8 * MAX_AAD
+    #: Not looked at.
+    reserved: 256
 
 
 class ListEntry(data.Struct):
@@ -240,7 +245,7 @@ class OperationMeta(data.Struct):
     length: LENGTH_BITS
     iv: 128
     tag: 128
-    aad: 512
+    aad: 8 * MAX_AAD
 
 
 class OutputMeta(data.Struct):

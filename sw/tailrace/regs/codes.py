@@ -19,6 +19,7 @@ class ErrorSource(enum.IntEnum):
     VIRTIO_USED = 0x07
     VIRTIO_NET = 0x08
     VIRTIO_TRANSPORT = 0x09
+    JOBS = 0x0a
 
 
 class ErrorCode(enum.IntEnum):
@@ -58,3 +59,7 @@ class ErrorCode(enum.IntEnum):
     MAC_RX_OVERSIZE = 0x31
     MAC_RX_ERROR = 0x32
     MAC_RX_OVERFLOW = 0x33
+    JOB_INDEX_JUMP = 0x38
+    JOB_BAD_RING = 0x39
+    JOB_DESCRIPTOR_FAULT = 0x3a
+    JOB_COMPLETION_FAULT = 0x3b
