@@ -82,7 +82,7 @@ class Bench:
         self.job(opcode, job.payload, key=job.key, function=job.function, j0=job.j0, iv=job.iv,
                  tag=job.tag, tag_length=job.tag_length, aad=job.aad,
                  aad_length=job.aad_length)  # fmt: skip
-        if job.aad_length > 64:
+        if job.aad_length > crypto.MAX_AAD:
             job.aad_length = crypto.MAX_AAD + 1
         outcome = self.model.work(job)
         result = outcome.result
@@ -169,7 +169,7 @@ def random_cipher(bench: Bench, rng: Random) -> crypto.Job:
     key = rng.choice(fitting) if fitting and rng.random() < 0.9 else rng.randrange(KEYS + 2)
     owner = keys[key].owner if key in keys and rng.random() < 0.95 else rng.randrange(3)
     j0 = gcm and rng.random() < 0.3
-    aad = rng.randbytes(rng.randint(0, 64)) if gcm else b""
+    aad = rng.randbytes(rng.randint(0, crypto.MAX_AAD)) if gcm else b""
     job = crypto.Job(
         operation, key, rng.randbytes(rng.randint(0 if gcm else 16, rng.choice((40, 300)))), owner,
         iv=rng.randbytes(16 if j0 or not gcm else 12), j0=j0, aad=aad,
@@ -181,7 +181,7 @@ def random_cipher(bench: Bench, rng: Random) -> crypto.Job:
         job.payload, tag = crypto.gcm_encrypt(material, counter, aad, job.payload)
         job.tag = tag[: job.tag_length] if rng.random() < 0.8 else rng.randbytes(job.tag_length)
     if gcm and rng.random() < 0.05:
-        job.aad_length = rng.randint(65, 127)
+        job.aad_length = rng.randint(crypto.MAX_AAD + 1, 127)
     if gcm and rng.random() < 0.05:
         job.tag_length = rng.choice((0, 1, 7, 17, 31))
     return job

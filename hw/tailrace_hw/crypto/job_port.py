@@ -68,8 +68,8 @@ class JobPort(wiring.Component):
 
     A KEY_INSTALL or KEY_DELETE is a request to the key table; jobs behind it that name its key, or
     another of the four that an XTS key has, wait for its end, others don't. Up to 64 jobs are under
-    way, then ``port.i`` waits. Additional data of more than the 64 bytes that a descriptor has end
-    with AAD_LENGTH.
+    way, then ``port.i`` waits. Additional data of more bytes than a descriptor has end with
+    AAD_LENGTH.
 
     A beat a cycle, no latency. Every stall is passed on, nothing is dropped.
 
