@@ -58,6 +58,7 @@ class KeyExpander(wiring.Component):
     takes ``count`` + 2 of them, an XTS key 3, erasing a row 1.
 
     ``done`` says that the RAMs have it all. Whoever asks sees to it that nobody uses the row.
+    Behind ``done`` of a key its last traces here are overwritten; the next request waits for that.
 
     Parameters
     ----------
@@ -133,7 +134,6 @@ class KeyExpander(wiring.Component):
         m.d.comb += [
             self.claim.eq(step != Step.NONE),
             self.far.eq(reverse),
-            schedule.i.valid.eq(self.granted & (step == Step.KEYS)),
             schedule.i.payload.key.eq(Mux(tweak, request.tweak_material, request.material)),
             schedule.i.payload.size.eq(request.size),
             schedule.i.payload.reverse.eq(reverse),
@@ -151,6 +151,8 @@ class KeyExpander(wiring.Component):
         ]
         with m.If(self.granted):
             m.d.sync += step.eq(Step.NONE)
+        with m.If(self.granted & (step == Step.KEYS)):
+            m.d.comb += schedule.i.valid.eq(1)
         self._sequence(m, request, step, row, reverse, tweak, index, hash_key, power, now, schedule)
         return m
 
@@ -199,7 +201,7 @@ class KeyExpander(wiring.Component):
                     ]
                     m.d.comb += self.done.eq(tweak)
                     with m.If(tweak):
-                        m.next = "IDLE"
+                        m.next = "WIPE"
                     with m.Else():
                         m.d.sync += step.eq(Step.KEYS)
                         m.next = "KEYS"
@@ -229,6 +231,14 @@ class KeyExpander(wiring.Component):
                 m.d.sync += settle.eq(settle - 1)
                 with m.If(settle == 0):
                     m.d.comb += self.done.eq(1)
-                    # Nothing of the key stays behind.
-                    m.d.sync += [hash_key.eq(0), request.eq(0)]
+                    m.next = "WIPE"
+            with m.State("WIPE"):
+                # Nothing of the key stays behind: the schedule expands a key of zeros over it.
+                m.d.sync += [hash_key.eq(0), power.eq(0), request.eq(0), row.eq(0)]
+                m.next = "WIPE_SCHEDULE"
+            with m.State("WIPE_SCHEDULE"):
+                m.d.comb += schedule.i.valid.eq(1)
+                m.next = "WIPING"
+            with m.State("WIPING"):
+                with m.If(wave_ends):
                     m.next = "IDLE"
