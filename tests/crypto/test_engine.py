@@ -62,4 +62,4 @@ SELF_TESTS = ["refuses_before_and_after_a_failure", "beside_traffic", "nobody_re
 @pytest.mark.parametrize("name", SELF_TESTS)
 @pytest.mark.parametrize("kind", MODELS)
 def test_self_test(kind, name):
-    simulate(kind, [name], "cocotb_engine_self_test", rounds=6)
+    simulate(kind, [name], "cocotb_engine_known_answers", rounds=6)

@@ -42,7 +42,7 @@ def test_every_wrong_answer_is_noticed(width, xts):
     source = build.emit(lambda: SelfTest(width, keys, xts=xts), "self_test", (width, keys, xts))
     run(
         build.build(source, "self_test"),
-        "cocotb_self_test",
+        "cocotb_known_answers",
         name=f"self-test-{width}-{xts}",
         tests=["right_answers", "a_wrong_bit", "too_much_or_too_little"],
         parameters={"width": width, "keys": keys, "xts": xts},

@@ -312,7 +312,9 @@ def test_idle_costs_nothing(plug):
     assert device.process.returncode == 130
     assert device.errors.splitlines()[-1] == "tailrace: interrupted"
     assert "drops" in rows
-    assert rows["errors"] == ["none"]
+    # A frame may have come before the first buffers, see above; nothing else may.
+    kinds = {row.split()[0] for row in rows["errors"]}
+    assert kinds <= {"none", "NET_RX_NO_BUFFER"}, rows["errors"]
     assert not device.sockets[1].exists()
 
 
