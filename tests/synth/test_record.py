@@ -13,7 +13,7 @@ from tailrace_sim.synth.record import Row
 from tailrace_sim.synth.yosys import TOOL
 
 #: What is recorded: family, width.
-CONFIGURATIONS = [("xcup", 512)]
+CONFIGURATIONS = [("xcup", 512), ("ecp5", 64)]
 #: Cells that may be mapped in a test: about a minute and a half of CPU time.
 AFFORDABLE = 3000
 MEND = "run ./tailrace synth --record and look at what it changed in docs/area.md"
@@ -30,14 +30,6 @@ def test_every_block_is_recorded(family, width):
     for row in rows(family, width):
         assert row.area.cells, row
         assert family == "xcup" or row.fmax_mhz or row.pnr, f"{row.name} was not placed: {MEND}"
-
-
-def test_what_is_recorded_for_ecp5_has_a_clock():
-    """Not every block is, see docs/status.md: it takes hours."""
-    placed = rows("ecp5", 64)
-    assert len(placed) >= 23
-    for row in placed:
-        assert row.fmax_mhz or row.pnr, f"{row.name} was not placed: {MEND}"
 
 
 def test_the_page_is_made_of_the_record():
