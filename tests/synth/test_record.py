@@ -13,7 +13,7 @@ from tailrace_sim.synth.record import Row
 from tailrace_sim.synth.yosys import TOOL
 
 #: What is recorded: family, width.
-CONFIGURATIONS = [("xcup", 512), ("ecp5", 64)]
+CONFIGURATIONS = list(record.RECORDED.items())
 #: Cells that may be mapped in a test: about a minute and a half of CPU time.
 AFFORDABLE = 3000
 MEND = "run ./tailrace synth --record and look at what it changed in docs/area.md"

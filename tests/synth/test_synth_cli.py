@@ -62,6 +62,8 @@ def synth(monkeypatch, capsys, tmp_path):
         (["skid_stage", "--define", "A"], "go with --verilog"),
         (["--top", "adder"], "go with --verilog"),
         (["skid_stage", "--flatten", "--record"], "--record goes with"),
+        (["skid_stage", "--width", "256", "--record"], "add --width 512"),
+        (["skid_stage", "--family", "ecp5", "--record"], "add --width 64"),
         (["--width", "77"], "width must be one of"),
     ],
     ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else None,

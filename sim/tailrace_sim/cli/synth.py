@@ -164,6 +164,11 @@ def synth(
         raise UserError("--top, --param, --include, --define and --against go with --verilog")
     if keep and (foreign or flatten or config):
         raise UserError("--record goes with blocks of the default configuration only")
+    if keep and settings.width != record.RECORDED[family]:
+        raise UserError(
+            f"the record has {family} at width {record.RECORDED[family]}; leave --record away, "
+            f"or add --width {record.RECORDED[family]}"
+        )
     if json_file.resolve() == html_file.resolve():
         raise UserError(f"--json and --report are the same file, {json_file}")
     for path in (json_file, html_file):

@@ -19,6 +19,7 @@ from tailrace_sim.synth.yosys import TOOL
 __all__ = [
     "GROWTH",
     "LIMIT_LEVELS",
+    "RECORDED",
     "Row",
     "check",
     "deeper",
@@ -29,6 +30,8 @@ __all__ = [
     "store",
 ]
 
+#: The width at which each family is recorded.
+RECORDED = {"xcup": 512, "ecp5": 64}
 #: By how much a block may grow over the record before the record has to be made anew.
 GROWTH = 0.10
 #: A block may grow by so many of anything: 10 % of next to nothing says nothing.
