@@ -126,7 +126,7 @@ class Job:
     payload : as it comes; b"" and ``length`` 0 for a packet without
     iv : 12 bytes; with ``j0`` 16, and with XTS 16, the data unit's number in little endian
     length, aad_length : as the packet says; -1 stands for what it has
-    aad, tag : as far as they are not zeros; at most 64 and 16 bytes
+    aad, tag : as far as they are not zeros; at most 96 and 16 bytes
     """
 
     operation: Operation
