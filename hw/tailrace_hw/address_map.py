@@ -44,4 +44,6 @@ MANAGEMENT_BLOCKS = (
     Block("pcie", "pcie/regs.rdl", 0x0800),
     Block("port0", "mac/regs.rdl", 0x1000),
     Block("virtio_net0", "virtio/net_regs.rdl", 0x2000),
+    Block("jobs", "jobs/regs.rdl", 0x3000),
+    Block("crypto", "crypto/regs.rdl", 0x3400),
 )

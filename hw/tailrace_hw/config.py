@@ -9,6 +9,9 @@ The TOML form has a table a class and a key an attribute::
     queue_pairs = 4
     [port]
     count = 1
+    [jobs]
+    queues = 4
+    keys = 1024
 """
 
 import dataclasses
@@ -22,7 +25,7 @@ from typing import Any
 
 from tailrace_hw.lib.packet import WIDTHS
 
-__all__ = ["Config", "ConfigError", "PcieConfig", "PortConfig", "VirtioNetConfig"]
+__all__ = ["Config", "ConfigError", "JobsConfig", "PcieConfig", "PortConfig", "VirtioNetConfig"]
 
 
 class ConfigError(ValueError):
@@ -152,6 +155,46 @@ class PortConfig:
 
 
 @dataclass(frozen=True)
+class JobsConfig:
+    """The look-aside engine.
+
+    Attributes
+    ----------
+    queues : of jobs, 1 to 4
+    in_flight : jobs in flight at once, of all queues: a power of two from 8 to 128
+    keys : rows of the cipher engine's key table, a power of two from 16 to 65536, of which the
+        self-test takes the last :attr:`test_keys`; 0 for a device without cipher engine
+    xts : the cipher engine has AES-XTS as well as AES-GCM
+    """
+
+    queues: int = 4
+    in_flight: int = 32
+    keys: int = 1024
+    xts: bool = True
+
+    def __post_init__(self):
+        _require(1 <= self.queues <= 4, f"jobs.queues must be 1 to 4, not {self.queues}")
+        _require(
+            8 <= self.in_flight <= 128 and _power_of_two(self.in_flight),
+            f"jobs.in_flight must be a power of two from 8 to 128, not {self.in_flight}",
+        )
+        _require(
+            self.keys == 0 or (16 <= self.keys <= 65536 and _power_of_two(self.keys)),
+            f"jobs.keys must be 0 or a power of two from 16 to 65536, not {self.keys}",
+        )
+
+    @property
+    def test_keys(self) -> int:
+        """Rows of the key table that the self-test has to itself."""
+        return 4 if self.xts else 1
+
+    @property
+    def user_keys(self) -> int:
+        """Keys that drivers may have."""
+        return self.keys - self.test_keys if self.keys else 0
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole device.
 
@@ -166,6 +209,7 @@ class Config:
     pcie: PcieConfig = field(default_factory=PcieConfig)
     virtio_net: VirtioNetConfig = field(default_factory=VirtioNetConfig)
     port: PortConfig = field(default_factory=PortConfig)
+    jobs: JobsConfig = field(default_factory=JobsConfig)
 
     def __post_init__(self):
         _require(
@@ -223,13 +267,20 @@ class Config:
         return _from_dict(cls, values, "")
 
 
+#: What the types of values are called.
+_KINDS = {int: "a number", str: "text", bool: "true or false"}
+
+
+def _said(value: Any) -> str:
+    """A value as TOML has it."""
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
 def _from_dict(cls: type, values: dict[str, Any], prefix: str) -> Any:
     known = {entry.name: entry for entry in dataclasses.fields(cls)}
     arguments = {}
     for key, value in values.items():
-        _require(
-            key in known, f"unknown key {prefix}{key}; known are {', '.join(sorted(known))}"
-        )
+        _require(key in known, f"unknown key {prefix}{key}; known are {', '.join(sorted(known))}")
         kind = known[key].type
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             _require(isinstance(value, dict), f"{prefix}{key} must be a table")
@@ -237,7 +288,7 @@ def _from_dict(cls: type, values: dict[str, Any], prefix: str) -> Any:
         else:
             _require(
                 type(value) is kind,
-                f"{prefix}{key} must be {'a number' if kind is int else 'text'}, not {value!r}",
+                f"{prefix}{key} must be {_KINDS[kind]}, not {_said(value)}",
             )
         arguments[key] = value
     return cls(**arguments)

@@ -19,6 +19,7 @@ class ErrorSource(enum.Enum, shape=8):
     VIRTIO_NET = 8
     VIRTIO_TRANSPORT = 9
     JOBS = 10
+    CIPHER = 11
 
 
 class ErrorCode(enum.Enum, shape=8):
@@ -73,6 +74,8 @@ class ErrorCode(enum.Enum, shape=8):
     JOB_DESCRIPTOR_FAULT = 0x3A
     #: A completion could not be written.
     JOB_COMPLETION_FAULT = 0x3B
+    #: The cipher engine's known-answer test has failed: it refuses all work until one passes.
+    CIPHER_SELF_TEST = 0x3C
 
 
 class ErrorEvent(data.Struct):

@@ -7,6 +7,9 @@ from amaranth.utils import exact_log2
 
 from tailrace_hw.address_map import MANAGEMENT_BAR, MANAGEMENT_BLOCKS
 from tailrace_hw.config import Config
+from tailrace_hw.jobs.look_aside import READERS as JOB_READERS
+from tailrace_hw.jobs.look_aside import WRITERS as JOB_WRITERS
+from tailrace_hw.jobs.look_aside import LookAside
 from tailrace_hw.lib.arbiter import RoundRobinArbiter
 from tailrace_hw.lib.axis import AxisSignature
 from tailrace_hw.lib.csr_fabric import CsrFabric, CsrRange
@@ -73,12 +76,13 @@ class Tailrace(wiring.Component):
             ],
             width=config.width,
             pcie_width=config.pcie_width,
-            reads=len(READERS),
-            writes=len(WRITERS),
+            reads=len(READERS) + len(JOB_READERS),
+            writes=len(WRITERS) + len(JOB_WRITERS),
             tags=config.pcie.read_tags,
             timeout=config.pcie.completion_timeout,
         )
         m.submodules.net = self._net = VirtioNet(config.virtio_net, config.width)
+        m.submodules.jobs = self._jobs = LookAside(config.jobs, config.width, len(functions))
         m.submodules.port = self._port = MacPort(
             config.width,
             domain="port0",
@@ -93,7 +97,7 @@ class Tailrace(wiring.Component):
             queue_pairs=config.virtio_net.queue_pairs,
             clock_hz=config.clock_hz,
         )
-        m.submodules.errors = self._errors = ErrorCollector(3)
+        m.submodules.errors = self._errors = ErrorCollector(4)
         self._connect_pcie(m)
         self._connect_port(m)
         self._connect_registers(m)
@@ -101,22 +105,19 @@ class Tailrace(wiring.Component):
         return m
 
     def _connect_pcie(self, m):
-        pcie, net = self._pcie, self._net
+        pcie, net, jobs = self._pcie, self._net, self._jobs
         connect(m, pcie.pcie, flipped(self.pcie))
-        for client, port in zip(net.reads, pcie.reads, strict=True):
+        for client, port in zip((*net.reads, *jobs.reads), pcie.reads, strict=True):
             connect(m, client, port)
-        for client, port in zip(net.writes, pcie.writes, strict=True):
+        for client, port in zip((*net.writes, *jobs.writes), pcie.writes, strict=True):
             connect(m, client, port)
         connect(m, getattr(pcie, f"f{NET_FUNCTION}_bar0"), net.bus)
-        flr = pcie.flr
-        m.d.comb += [
-            net.function.eq(NET_FUNCTION),
-            net.flr.eq(flr[NET_FUNCTION].request),
-            flr[NET_FUNCTION].done.eq(net.flr_done),
-            # Behind the management function there is nothing that DMAs: its MSI-X table is reset
-            # by the PCIe block, and its registers are shared with nobody.
-            flr[MANAGEMENT_FUNCTION].done.eq(flr[MANAGEMENT_FUNCTION].request),
-        ]
+        m.d.comb += [net.function.eq(NET_FUNCTION), net.flr.eq(pcie.flr[NET_FUNCTION].request)]
+        # Every function may have job queues. Nothing else that is the management function's DMAs:
+        # its MSI-X table is reset by the PCIe block, and its registers are shared with nobody.
+        for function, (asked, queues) in enumerate(zip(pcie.flr, jobs.flr, strict=True)):
+            others = net.flr_done if function == NET_FUNCTION else 1
+            m.d.comb += [queues.request.eq(asked.request), asked.done.eq(queues.done & others)]
 
     def _connect_port(self, m):
         port, net = self._port, self._net
@@ -143,6 +144,8 @@ class Tailrace(wiring.Component):
             "pcie": self._pcie.registers,
             "port0": self._port.bus,
             "virtio_net0": self._net.counters,
+            "jobs": self._jobs.bus,
+            "crypto": self._jobs.cipher_bus,
         }
         m.submodules.fabric = fabric = CsrFabric(
             exact_log2(MANAGEMENT_BAR.size),
@@ -157,12 +160,13 @@ class Tailrace(wiring.Component):
 
     def _connect_reports(self, m):
         """Errors to the collector, interrupt requests to MSI-X."""
-        m.submodules.interrupts = interrupts = RoundRobinArbiter(InterruptRequest, 2)
+        m.submodules.interrupts = interrupts = RoundRobinArbiter(InterruptRequest, 3)
         connect(m, self._net.interrupt, interrupts.i[0])
         connect(m, self._errors.interrupt, interrupts.i[1])
+        connect(m, self._jobs.interrupt, interrupts.i[2])
         connect(m, interrupts.o, self._pcie.interrupt)
         for source, port in zip(
-            (self._pcie, self._net, self._port), self._errors.events, strict=True
+            (self._pcie, self._net, self._port, self._jobs), self._errors.events, strict=True
         ):
             connect(m, source.errors, port)
         m.d.comb += self._errors.cycle.eq(self._identity.cycle)

@@ -86,6 +86,8 @@ class JobPort(wiring.Component):
         A function whose keys are all to be forgotten. Taken when they are.
     packets, output, results, keys, key_answers : Out, In, In, Out, In
         ``i``, ``o``, ``results``, ``keys``, ``key_answers`` of a ``TestedCipher``.
+    key_action : Out(KeyAction)
+        With an answer on ``key_answers``: what it answers.
     """
 
     _JOBS = 64
@@ -101,6 +103,7 @@ class JobPort(wiring.Component):
                 "results": In(stream.Signature(cipher.Result)),
                 "keys": Out(stream.Signature(cipher.KeyCommand)),
                 "key_answers": In(stream.Signature(KeyAnswer)),
+                "key_action": Out(cipher.KeyAction),
             }
         )
 
@@ -111,6 +114,7 @@ class JobPort(wiring.Component):
         connect(m, flipped(self.forget), requests.forget)
         connect(m, requests.keys, flipped(self.keys))
         connect(m, flipped(self.key_answers), requests.answers)
+        m.d.comb += self.key_action.eq(requests.action)
         i = self.port.i
         meta = i.payload.meta
         # Between two packets.

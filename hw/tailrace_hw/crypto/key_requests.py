@@ -58,6 +58,8 @@ class KeyRequests(wiring.Component):
         A request has been taken and has not ended.
     key : Out(16)
         Its key.
+    action : Out(KeyAction)
+        What was asked for last, until its answer was taken.
     """
 
     def __init__(self, width: int):
@@ -71,6 +73,7 @@ class KeyRequests(wiring.Component):
                 "ended": Out(stream.Signature(KeyStatus)),
                 "asked": Out(1),
                 "key": Out(16),
+                "action": Out(KeyAction),
             }
         )
 
@@ -87,7 +90,8 @@ class KeyRequests(wiring.Component):
             self.key.eq(meta.key),
             command.key.eq(meta.key),
             command.function.eq(meta.function),
-            command.action.eq(
+            command.action.eq(self.action),
+            self.action.eq(
                 Mux(meta.opcode == Opcode.KEY_INSTALL, KeyAction.INSTALL, KeyAction.DELETE)
             ),
             command.kind.eq(key.kind),
@@ -130,13 +134,17 @@ class KeyRequests(wiring.Component):
             with m.State("FORGET"):
                 m.d.comb += [
                     self.keys.valid.eq(1),
-                    command.action.eq(KeyAction.DELETE_ALL),
+                    self.action.eq(KeyAction.DELETE_ALL),
                     command.function.eq(self.forget.payload),
                 ]
                 with m.If(self.keys.ready):
                     m.next = "FORGOTTEN"
             with m.State("FORGOTTEN"):
-                m.d.comb += [self.answers.ready.eq(1), self.forget.ready.eq(self.answers.valid)]
+                m.d.comb += [
+                    self.action.eq(KeyAction.DELETE_ALL),
+                    self.answers.ready.eq(1),
+                    self.forget.ready.eq(self.answers.valid),
+                ]
                 with m.If(self.answers.valid):
                     m.next = "GATHER"
         return m

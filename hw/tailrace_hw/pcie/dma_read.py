@@ -100,8 +100,8 @@ class DmaReadEngine(wiring.Component):
     ):
         if tags & (tags - 1):
             raise ValueError(f"the count of tags must be a power of two, not {tags}")
-        if clients < 1 or clients > BASE_TAGS // 4:
-            raise ValueError(f"1 to {BASE_TAGS // 4} clients, not {clients}")
+        if clients < 1 or clients > BASE_TAGS // 2:
+            raise ValueError(f"1 to {BASE_TAGS // 2} clients, not {clients}")
         if max_completions < 2 * _PIECE_COMPLETIONS:
             raise ValueError(f"max_completions must be at least {2 * _PIECE_COMPLETIONS}")
         self.width = width
@@ -156,7 +156,7 @@ class DmaReadEngine(wiring.Component):
     def _clients(self, m, tags, out):
         """One :class:`ReadClient` each, between the arbiters."""
         clients = len(self.clients)
-        reserve = BASE_TAGS // (4 * clients)
+        reserve = max(1, BASE_TAGS // (4 * clients))
         ports = []
         plenty = Signal()
         # Requests between the clients and the tags (a register and the arbiter's) are the margin,

@@ -69,8 +69,8 @@ class DmaWriteEngine(wiring.Component):
     def __init__(
         self, clients: int, width: int, *, functions: int = 1, timeout: int = DEFAULT_TIMEOUT
     ):
-        if not 1 <= clients <= 8:
-            raise ValueError(f"1 to 8 clients, not {clients}")
+        if not 1 <= clients <= 16:
+            raise ValueError(f"1 to 16 clients, not {clients}")
         self.width = width
         self.timeout = timeout
         super().__init__(

@@ -20,6 +20,7 @@ class ErrorSource(enum.IntEnum):
     VIRTIO_NET = 0x08
     VIRTIO_TRANSPORT = 0x09
     JOBS = 0x0a
+    CIPHER = 0x0b
 
 
 class ErrorCode(enum.IntEnum):
@@ -63,3 +64,4 @@ class ErrorCode(enum.IntEnum):
     JOB_BAD_RING = 0x39
     JOB_DESCRIPTOR_FAULT = 0x3a
     JOB_COMPLETION_FAULT = 0x3b
+    CIPHER_SELF_TEST = 0x3c
