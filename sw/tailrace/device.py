@@ -3,11 +3,15 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
+from tailrace.crypto.cipher import Cipher
+from tailrace.crypto.keys import KeyTable
 from tailrace.errors import TailraceError
-from tailrace.host import Host, Mutex
+from tailrace.host import Host, Interrupt, Mutex
+from tailrace.jobs.queue import JobQueue
 from tailrace.pci import PciFunction, scan
-from tailrace.regs import address_map, errors, identity, pcie, port, virtio_net
+from tailrace.regs import address_map, errors, identity, jobs, pcie, port, virtio_net
 from tailrace.regs.codes import ErrorCode, ErrorSource
 from tailrace.virtio import spec
 from tailrace.virtio.net import VirtioNet
@@ -17,6 +21,8 @@ __all__ = ["ErrorRecord", "Identity", "Management", "Tailrace"]
 
 _MAGIC = int.from_bytes(b"TLRC", "little")
 _NO_QUEUE = 0xFFFF
+#: Of the management function: vector 0 is the error collector's, job queue n has vector 1 + n.
+_JOB_VECTOR = 1
 #: Blocks whose registers are counters and levels: name, base address, generated constants.
 _COUNTERS: tuple[tuple[str, int, ModuleType], ...] = (
     ("pcie", address_map.PCIE, pcie),
@@ -211,6 +217,9 @@ class Tailrace:
         self.management = management
         self.identity = who
         self.net_functions = net_functions
+        self._interrupts: dict[int, Interrupt] | None = None
+        self._key_tables: dict[int, KeyTable] = {}
+        self._setting_up = Mutex(self.host)
 
     @classmethod
     async def find(cls, host: Host) -> "Tailrace":
@@ -234,6 +243,67 @@ class Tailrace:
             raise TailraceError(f"network function {number} does not exist; there are {count}")
         function = self.net_functions[number]
         return await VirtioNet.open(function, options, self._cause(function.address.function))
+
+    async def jobs(
+        self, index: int = 0, function: int = 0, *, size: int = 64, timeout: int = 500_000
+    ) -> JobQueue:
+        """Start a job queue whose DMA, keys and interrupts are those of a PCI function.
+
+        That of the management function (0) has an interrupt. The vectors of a network function
+        belong to its virtio driver, so its queues are polled.
+
+        Parameters
+        ----------
+        index : of the queue
+        function : number of the PCI function
+        size : entries of each ring
+        timeout : cycles that the device has to end a job
+        """
+        owner = self._function(function)
+        vector, interrupt = None, None
+        if owner is self.management.function:
+            interrupts = await self._job_interrupts()
+            vector = _JOB_VECTOR + index
+            interrupt = interrupts.get(vector)
+            vector = vector if interrupt else None
+        else:
+            await owner.enable()
+        return await JobQueue.open(
+            self.management, owner, index, size=size, vector=vector, interrupt=interrupt,
+            timeout=timeout, cause=self._cause(function),
+        )  # fmt: skip
+
+    async def cipher(self, queue: int = 0, function: int = 0, **options: Any) -> Cipher:
+        """The cipher engine through a job queue of its own; ``options`` are those of `jobs`.
+
+        All that are opened for a function share its places in the key table.
+        """
+        opened = await self.jobs(queue, function, **options)
+        try:
+            cipher = await Cipher.on(opened, self._key_tables.get(function))
+        except BaseException:
+            await opened.close()
+            raise
+        self._key_tables[function] = cipher.table
+        return cipher
+
+    def _function(self, number: int) -> PciFunction:
+        for function in (self.management.function, *self.net_functions):
+            if function.address.function == number:
+                return function
+        raise TailraceError(f"PCI function {number} is none of the device's")
+
+    async def _job_interrupts(self) -> dict[int, Interrupt]:
+        """Vectors of the management function, set up once: setting up masks all others.
+
+        The error collector's is among them, lest it be masked when somebody has it in use.
+        """
+        async with self._setting_up:
+            msix = self.management.function.msix
+            if self._interrupts is None and msix is not None:
+                count = min(msix.vectors, _JOB_VECTOR + jobs.STATE_COUNT)
+                self._interrupts = await msix.setup(list(range(count)))
+            return self._interrupts or {}
 
     def _cause(self, function: int) -> Callable[[], Awaitable[str]]:
         async def cause() -> str:

@@ -4,71 +4,10 @@ import pytest
 
 from tailrace.device import Tailrace
 from tailrace.errors import DeviceNeedsReset, TailraceError
-from tailrace.regs import address_map, codes, errors, identity, port, virtio, virtio_net
+from tailrace.regs import address_map, codes, identity, port, virtio, virtio_net
 from tailrace.virtio import spec
 from tailrace.virtio.net_types import TxFrame
-from tailrace_sim.models.pci import SoftFunction
-from tailrace_sim.soft_bench import SoftBench
-
-IDENTITY, ERRORS = address_map.IDENTITY, address_map.ERRORS
-
-
-class SoftManagement(SoftFunction):
-    """Identity, error collector and counters, as far as the driver reads them."""
-
-    def __init__(self) -> None:
-        super().__init__(0x1234, 0x7A11, 0x120000, bar0=address_map.BAR_SIZE, vectors=8)
-        self.words = {
-            IDENTITY + identity.MAGIC: 0x43524C54,
-            IDENTITY + identity.VERSION: 1 << 24 | 2 << 16 | 3,
-            IDENTITY + identity.CONFIGURATION: 0xC0FFEE,
-            IDENTITY + identity.SHAPE: 64 | 1 << 8 | 2 << 16 | 4 << 24,
-            IDENTITY + identity.CLOCK: 250_000_000,
-        }
-        self.events: dict[int, tuple[int, int, int]] = {}  # code: count, who, info
-        self.selected = 0
-        self.cycle = 0xFFFF_FFFF
-        self._high = 0
-
-    def report(self, code: int, source: int, function: int, queue: int, info: int) -> None:
-        count, who, first = self.events.get(code, (0, source | function << 8 | queue << 16, info))
-        self.events[code] = (count + 1, who, first)
-
-    def register_read(self, offset: int, size: int) -> int:
-        assert size == 4
-        if offset == IDENTITY + identity.CYCLES:
-            low, self._high = self.cycle & 0xFFFF_FFFF, self.cycle >> 32
-            self.cycle += 1  # it carries between the two reads
-            return low
-        if offset == IDENTITY + identity.CYCLES + 4:
-            return self._high
-        if offset in (ERRORS + errors.PENDING, ERRORS + errors.PENDING + 4):
-            bits = sum(1 << code for code in self.events)
-            return bits >> 8 * (offset - ERRORS) & 0xFFFF_FFFF
-        count, who, info = self.events.get(self.selected, (0, 0, 0))
-        return {
-            **self.words,
-            ERRORS + errors.COUNT: count,
-            ERRORS + errors.FIRST_WHO: who,
-            ERRORS + errors.FIRST_INFO: info & 0xFFFF_FFFF,
-            ERRORS + errors.FIRST_INFO + 4: info >> 32,
-            ERRORS + errors.FIRST_WHEN: 77,
-            ERRORS + errors.TOTAL: sum(event[0] for event in self.events.values()),
-        }.get(offset, 0)
-
-    def register_write(self, offset: int, value: int, size: int) -> None:
-        if offset == ERRORS + errors.CODE_SELECT:
-            self.selected = value
-        elif offset == ERRORS + errors.CLEAR:
-            self.events.pop(self.selected, None)
-
-
-class DeviceBench(SoftBench):
-    """Management function 0, network function 1."""
-
-    def _functions(self) -> dict[int, SoftFunction]:
-        self.management = SoftManagement()
-        return {0: self.management, 1: self.device}
+from tailrace_sim.soft_device import IDENTITY, DeviceBench
 
 
 def test_identity_counters_and_cycles():

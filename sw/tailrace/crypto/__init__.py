@@ -1,0 +1,1 @@
+"""The cipher engine: keys, AES-GCM, AES-XTS, TLS 1.3 records."""

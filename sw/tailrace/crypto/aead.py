@@ -1,0 +1,208 @@
+"""AES-GCM and AES-XTS with the names that Python's ``cryptography`` has for them."""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tailrace.crypto.cipher import Cipher
+from tailrace.crypto.errors import BadMessage, InvalidTag
+from tailrace.crypto.gcm_iv import ZERO_BLOCK_J0, j0_of
+from tailrace.crypto.keys import Key
+from tailrace.jobs.data import Request, run_data
+from tailrace.regs.job_memory import (
+    MAX_AAD,
+    MAX_CIPHER,
+    TAG_LENGTHS,
+    JobOpcode,
+    JobStatus,
+)
+
+__all__ = ["AESGCM", "AESXTS", "Message"]
+
+#: Nonce, data and additional data.
+Message = tuple[bytes, bytes, bytes | None]
+_BLOCK = 16
+
+
+class AESGCM:
+    """AES-GCM (SP 800-38D) with one key: ``await AESGCM.create(cipher, key)``.
+
+    Attributes
+    ----------
+    key : its handle
+    tag_length : bytes of the tag behind the ciphertext
+    """
+
+    def __init__(self, cipher: Cipher, key: Key, tag_length: int):
+        self._cipher = cipher
+        self.key = key
+        self.tag_length = tag_length
+        self._subkey: bytes | None = None
+
+    @classmethod
+    async def create(
+        cls, cipher: Cipher, key: bytes, *, tag_length: int = 16, strict: bool = False
+    ) -> "AESGCM":
+        """Install a key of 16, 24 or 32 bytes.
+
+        ``strict`` makes the device refuse to encrypt unless each nonce, of 12 bytes, is above the
+        one before as a big-endian number.
+        """
+        if tag_length not in TAG_LENGTHS:
+            raise BadMessage(f"a tag has {TAG_LENGTHS} bytes, not {tag_length}")
+        return cls(cipher, await cipher.install(key, strict=strict), tag_length)
+
+    @staticmethod
+    def generate_key(bit_length: int) -> bytes:
+        """A random key of 128, 192 or 256 bits."""
+        if bit_length not in (128, 192, 256):
+            raise BadMessage(f"an AES key has 128, 192 or 256 bits, not {bit_length}")
+        return secrets.token_bytes(bit_length // 8)
+
+    async def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes:
+        """Ciphertext and tag."""
+        return (await self.encrypt_many([(nonce, data, associated_data)]))[0]
+
+    async def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes:
+        """Plaintext of ciphertext and tag.
+
+        Raises
+        ------
+        InvalidTag
+            It is not authentic; nothing of it was decrypted.
+        """
+        [plaintext] = await self.decrypt_many([(nonce, data, associated_data)])
+        if plaintext is None:
+            raise InvalidTag
+        return plaintext
+
+    async def encrypt_many(self, messages: Sequence[Message]) -> list[bytes]:
+        """:meth:`encrypt` of each, as many at once as the queue holds."""
+        await self._prepare(messages, encrypts=True)
+        ended = await run_data(self._cipher.queue, map(self._encryption, messages))
+        return [end.check("GCM_ENCRYPT") + end.result.tag[: self.tag_length] for end in ended]
+
+    async def decrypt_many(self, messages: Sequence[Message]) -> list[bytes | None]:
+        """:meth:`decrypt` of each; None in the place of one whose tag is wrong."""
+        await self._prepare(messages, encrypts=False)
+        ended = await run_data(self._cipher.queue, map(self._decryption, messages))
+        wrong = JobStatus.AUTHENTICATION_FAILED
+        return [None if end.result.status == wrong else end.check("GCM_DECRYPT") for end in ended]
+
+    async def close(self) -> None:
+        """Delete the key."""
+        self._subkey = None
+        await self.key.delete()
+
+    async def _prepare(self, messages: Sequence[Message], *, encrypts: bool) -> None:
+        """Check all messages before the first is begun."""
+        for nonce, data, aad in messages:
+            if not nonce:
+                raise BadMessage("a nonce has at least one byte")
+            if not encrypts and len(data) < self.tag_length:
+                raise InvalidTag
+            length = len(data) if encrypts else len(data) - self.tag_length
+            if length > MAX_CIPHER:
+                raise BadMessage(f"message of {length} bytes; the engine takes {MAX_CIPHER}")
+            if len(aad or b"") > MAX_AAD:
+                raise BadMessage(
+                    f"{len(aad or b'')} bytes of associated data; the engine takes {MAX_AAD}"
+                )
+        if all(len(nonce) == 12 for nonce, _, _ in messages):
+            return
+        if self.key.strict:
+            raise BadMessage("a strict key takes nonces of 12 bytes only, no J0")
+        if self._subkey is None:
+            self._subkey = await self._ask_subkey()
+
+    async def _ask_subkey(self) -> bytes:
+        """H, from the device."""
+        parameters = {"key": self.key.index, "iv": ZERO_BLOCK_J0, "j0": True}
+        request = Request(JobOpcode.GCM_ENCRYPT, bytes(_BLOCK), _BLOCK, parameters)
+        [ended] = await run_data(self._cipher.queue, [request])
+        return ended.check("GCM_ENCRYPT of the block of zeros")
+
+    def _parameters(self, nonce: bytes, aad: bytes | None) -> dict[str, Any]:
+        common = {"key": self.key.index, "aad": aad or b"", "tag_length": self.tag_length}
+        if len(nonce) == 12:
+            return {**common, "iv": nonce}
+        assert self._subkey is not None
+        return {**common, "iv": j0_of(self._subkey, nonce), "j0": True}
+
+    def _encryption(self, message: Message) -> Request:
+        nonce, data, aad = message
+        parameters = self._parameters(nonce, aad)
+        return Request(JobOpcode.GCM_ENCRYPT, data, len(data), parameters)
+
+    def _decryption(self, message: Message) -> Request:
+        nonce, data, aad = message
+        ciphertext, tag = data[: -self.tag_length], data[-self.tag_length :]
+        parameters = {**self._parameters(nonce, aad), "tag": tag}
+        return Request(JobOpcode.GCM_DECRYPT, ciphertext, len(ciphertext), parameters)
+
+
+#: Number of a data unit, or the tweak itself.
+Tweak = int | bytes
+
+
+class AESXTS:
+    """AES-XTS (IEEE 1619) with one key: ``await AESXTS.create(cipher, key)``.
+
+    A tweak is the number of the data unit, or 16 bytes (the number in little endian).
+
+    Attributes
+    ----------
+    key : its handle
+    """
+
+    def __init__(self, cipher: Cipher, key: Key):
+        self._cipher = cipher
+        self.key = key
+
+    @classmethod
+    async def create(cls, cipher: Cipher, key: bytes) -> "AESXTS":
+        """Install Key1 || Key2, 32 or 64 bytes."""
+        return cls(cipher, await cipher.install_xts(key))
+
+    @staticmethod
+    def generate_key(bit_length: int) -> bytes:
+        """A random key for AES-128 (256 bits in all) or AES-256 (512)."""
+        if bit_length not in (256, 512):
+            raise BadMessage(f"an XTS key has 256 or 512 bits, not {bit_length}")
+        return secrets.token_bytes(bit_length // 8)
+
+    async def encrypt(self, tweak: Tweak, data: bytes) -> bytes:
+        """A data unit of 16 bytes to 16 KiB."""
+        return (await self.encrypt_many([(tweak, data)]))[0]
+
+    async def decrypt(self, tweak: Tweak, data: bytes) -> bytes:
+        return (await self.decrypt_many([(tweak, data)]))[0]
+
+    async def encrypt_many(self, units: Iterable[tuple[Tweak, bytes]]) -> list[bytes]:
+        """Data units, as many at once as the queue holds."""
+        return await self._run(JobOpcode.XTS_ENCRYPT, units)
+
+    async def decrypt_many(self, units: Iterable[tuple[Tweak, bytes]]) -> list[bytes]:
+        return await self._run(JobOpcode.XTS_DECRYPT, units)
+
+    async def close(self) -> None:
+        """Delete the key."""
+        await self.key.delete()
+
+    async def _run(self, opcode: JobOpcode, units: Iterable[tuple[Tweak, bytes]]) -> list[bytes]:
+        requests = [self._request(opcode, tweak, data) for tweak, data in units]
+        ended = await run_data(self._cipher.queue, requests)
+        return [end.check(opcode.name) for end in ended]
+
+    def _request(self, opcode: JobOpcode, tweak: Tweak, data: bytes) -> Request:
+        if not _BLOCK <= len(data) <= MAX_CIPHER:
+            raise BadMessage(
+                f"data unit of {len(data)} bytes; the engine takes {_BLOCK} to {MAX_CIPHER}"
+            )
+        if isinstance(tweak, int):
+            if not 0 <= tweak < 1 << 128:
+                raise BadMessage(f"data unit number {tweak} does not fit into 128 bits")
+            tweak = tweak.to_bytes(16, "little")
+        if len(tweak) != 16:
+            raise BadMessage(f"a tweak has 16 bytes, not {len(tweak)}")
+        return Request(opcode, data, len(data), {"key": self.key.index, "iv": tweak})

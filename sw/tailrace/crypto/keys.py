@@ -1,0 +1,132 @@
+"""Keys of the cipher engine: which places of its table are free, and handles of those in use."""
+
+from typing import TYPE_CHECKING
+
+from tailrace.crypto.errors import BadMessage, KeyGone
+from tailrace.regs.job_memory import KEY_DESCRIPTION, KeyKind, KeySize
+
+if TYPE_CHECKING:
+    from tailrace.crypto.cipher import Cipher
+
+__all__ = ["XTS_ROWS", "Key", "KeyTable", "describe"]
+
+#: Rows that an XTS key takes, from a multiple of it on.
+XTS_ROWS = 4
+_SIZES = {16: KeySize.AES_128, 24: KeySize.AES_192, 32: KeySize.AES_256}
+
+
+class KeyTable:
+    """The places of the key table, as far as this driver knows.
+
+    Whoever installs keys for the same function must share one: the device lets a function replace
+    its own keys without a word. Places of other functions are found out by trying.
+
+    Parameters
+    ----------
+    rows : of the table
+    """
+
+    def __init__(self, rows: int):
+        self._used = bytearray(rows)
+        self._refused: set[tuple[int, int]] = set()
+
+    @property
+    def free(self) -> int:
+        """Rows that are not in use by this driver."""
+        return self._used.count(0)
+
+    def take(self, rows: int) -> int | None:
+        """The first place for a key, or None.
+
+        GCM keys are laid from the beginning and XTS keys from the end, so that single rows don't
+        break up the groups of four.
+        """
+        places = range(0, len(self._used) - rows + 1, rows)
+        for index in reversed(places) if rows > 1 else places:
+            if (index, rows) not in self._refused and not any(self._used[index : index + rows]):
+                self._used[index : index + rows] = bytes([1]) * rows
+                return index
+        return None
+
+    def give(self, index: int, rows: int) -> None:
+        """A place is free again."""
+        self._used[index : index + rows] = bytes(rows)
+
+    def refuse(self, index: int, rows: int) -> None:
+        """A place that was taken turned out to be another function's."""
+        self.give(index, rows)
+        self._refused.add((index, rows))
+
+    def forget_refused(self) -> bool:
+        """Try them again: their owners may be done with them. False if there were none."""
+        some = bool(self._refused)
+        self._refused.clear()
+        return some
+
+
+def describe(kind: KeyKind, material: bytes, *, strict: bool) -> bytes:
+    """A key's description, as the source of KEY_INSTALL.
+
+    Raises
+    ------
+    BadMessage
+        It has a length that no key of the kind has, or Key1 equals Key2 (XTS).
+    """
+    if kind == KeyKind.GCM:
+        if len(material) not in _SIZES:
+            raise BadMessage(f"an AES key has 16, 24 or 32 bytes, not {len(material)}")
+        size, tweak = _SIZES[len(material)], b""
+    else:
+        if len(material) not in (32, 64):
+            raise BadMessage(
+                f"an XTS key is two AES keys of 16 or 32 bytes each, not {len(material)} in all"
+            )
+        half = len(material) // 2
+        size, material, tweak = _SIZES[half], material[:half], material[half:]
+        if material == tweak:
+            raise BadMessage("Key1 and Key2 of an XTS key must not be the same")
+    return KEY_DESCRIPTION.pack(kind, size, strict, b"", material, tweak)
+
+
+class Key:
+    """A key in the device; made by :meth:`Cipher.install` and :meth:`Cipher.install_xts`.
+
+    Attributes
+    ----------
+    kind, strict : as installed
+    """
+
+    def __init__(self, cipher: "Cipher", index: int, kind: KeyKind, strict: bool):
+        self._cipher = cipher
+        self._index = index
+        self.kind = kind
+        self.strict = strict
+        self.deleted = False
+
+    @property
+    def rows(self) -> int:
+        """Of the table that it takes."""
+        return XTS_ROWS if self.kind == KeyKind.XTS else 1
+
+    @property
+    def index(self) -> int:
+        """Its place; raises :class:`KeyGone` when it was deleted."""
+        if self.deleted:
+            raise KeyGone(f"key {self._index} was deleted")
+        return self._index
+
+    async def replace(self, material: bytes, *, strict: bool | None = None) -> None:
+        """Another key of the same kind in its place; jobs submitted before still use the old one.
+
+        ``strict`` None leaves it as it is.
+        """
+        chosen = self.strict if strict is None else strict
+        description = describe(self.kind, material, strict=chosen)
+        await self._cipher.put_key(self.index, description)
+        self.strict = chosen
+
+    async def delete(self) -> None:
+        """Erase it in the device; without effect if that was done already."""
+        if not self.deleted:
+            self.deleted = True
+            await self._cipher.drop_key(self._index, self.rows)

@@ -1,0 +1,1 @@
+"""Job queues: work for the look-aside engine, by rings in host memory."""
