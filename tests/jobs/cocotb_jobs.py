@@ -124,7 +124,7 @@ def aligned(driver, opcode, length, pieces=1):
 
 
 async def measure(bench, make, count, warm_up=16) -> float:
-    """Cycles a job over all queues, with the rings always full, after a start."""
+    """Cycles a job of up to 4 KiB over all queues, with the rings always full, after a start."""
     drivers = list(bench.drivers.values())
     marks = []
 
@@ -144,9 +144,9 @@ async def measure(bench, make, count, warm_up=16) -> float:
             marks.append((bench.link.now, finished))
 
     bench.meanwhile = feed
-    await bench.until(lambda: len(marks) == 2, 400 * count + 5000, "the jobs")
+    await bench.until(lambda: len(marks) == 2, (400 + (1 << 16) // P["width"]) * count + 20000, "the jobs")
     bench.meanwhile = None
-    await bench.drain()
+    await bench.drain(cycles=20000 + (1 << 22) // P["width"] * len(drivers))
     (since, first), (until, last) = marks
     return (until - since) / (last - first)
 

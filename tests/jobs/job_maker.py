@@ -14,7 +14,7 @@ from tailrace_sim.models.jobs import (
     list_table,
 )
 
-__all__ = ["AREA_BITS", "KINDS", "POISON", "JobMaker", "operations"]
+__all__ = ["AREA_BITS", "KINDS", "POISON", "JobMaker"]
 
 #: Each queue has an area of its own; bits 43:40 of an address are the function.
 AREA_BITS = 36
@@ -57,6 +57,10 @@ class JobMaker:
         self.base = function << 40 | queue << AREA_BITS
         self.next = self.base + (1 << 24)
         self.longest = longest
+
+    def operations(self) -> dict[int, Operation]:
+        """What the device can do for it."""
+        return operations(self.function)
 
     def place(self, length: int, align: int = 1) -> int:
         """An address for some bytes, near a page's end now and then."""

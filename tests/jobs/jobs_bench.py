@@ -6,7 +6,7 @@ from collections.abc import Callable
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly
-from job_maker import AREA_BITS, POISON, JobMaker, operations
+from job_maker import AREA_BITS, POISON, JobMaker
 
 from tailrace_hw.errors import ErrorEvent
 from tailrace_hw.jobs.types import COMPLETION_BYTES, DESCRIPTOR_BYTES, NO_VECTOR
@@ -39,14 +39,16 @@ class JobMemory(Memory):
 class QueueDriver:
     """The driver of one queue: puts jobs in, takes completions back and checks them."""
 
-    def __init__(self, bench, queue, function, ring_log2=4, completions_log2=4, longest=5000):
+    def __init__(
+        self, bench, queue, function, ring_log2=4, completions_log2=4, longest=5000, maker=None
+    ):
         self.bench, self.queue, self.function = bench, queue, function
         self.vector = 10 + queue
         self.area = function << 40 | queue << AREA_BITS
         self.ring, self.completions = self.area, self.area + (1 << 20)
         self.ring_log2, self.completions_log2 = ring_log2, completions_log2
-        self.maker = JobMaker(bench.rng, bench.memory, function, queue, longest)
-        self.operations = operations(function)
+        self.maker = (maker or JobMaker)(bench.rng, bench.memory, function, queue, longest)
+        self.operations = self.maker.operations()
         self.statuses: Counter = Counter()
         self.finished = 0
         #: Bytes of source of the jobs that ended well.
@@ -141,15 +143,19 @@ class QueueDriver:
 class JobsBench:
     """Agents at all ports. ``stall`` of them, ``latency`` of the link, ``delay`` of the engines."""
 
+    #: What the component calls its DMA ports.
+    NAMES = ("rings", "source", "destination", "completions")
+
     def __init__(self, dut, rng, width, *, stall=0.0, latency=(5, 60), delay=(2, 12), functions=3):
         self.dut, self.rng = dut, rng
         self.memory = JobMemory()
         self.link = HostLink(rng, latency)
         shared = (width, self.memory, self.link, rng, stall, delay, function_of)
-        self.rings = ReadAgent(dut, "rings", *shared)
-        self.source = ReadAgent(dut, "source", *shared)
-        self.destination = WriteAgent(dut, "destination", *shared)
-        self.completions = WriteAgent(dut, "completions", *shared)
+        rings, source, destination, completions = self.NAMES
+        self.rings = ReadAgent(dut, rings, *shared)
+        self.source = ReadAgent(dut, source, *shared)
+        self.destination = WriteAgent(dut, destination, *shared)
+        self.completions = WriteAgent(dut, completions, *shared)
         self.agents = [self.rings, self.source, self.destination, self.completions]
         for agent in self.agents:
             agent.faults.chance, agent.faults.where = 1.0, range(POISON, 2 * POISON)
@@ -300,14 +306,14 @@ class JobsBench:
         )
 
 
-async def begin(dut, rng, width, **options) -> JobsBench:
-    """A bench around the component just out of reset."""
+async def begin(dut, rng, width, bench=JobsBench, **options):
+    """A bench, of a kind of :class:`JobsBench`, around the component just out of reset."""
     cocotb.start_soon(Clock(dut.clk, 4, unit="ns").start())
     dut.rst.value = 1
     await ClockCycles(dut.clk, 3)
     await FallingEdge(dut.clk)
     dut.rst.value = 0
-    return JobsBench(dut, rng, width, **options)
+    return bench(dut, rng, width, **options)
 
 
 def traffic(bench, kinds, pace=0.05, queues=None) -> None:
