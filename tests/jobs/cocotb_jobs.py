@@ -144,7 +144,8 @@ async def measure(bench, make, count, warm_up=16) -> float:
             marks.append((bench.link.now, finished))
 
     bench.meanwhile = feed
-    await bench.until(lambda: len(marks) == 2, (400 + (1 << 16) // P["width"]) * count + 20000, "the jobs")
+    longest = (400 + (1 << 16) // P["width"]) * count + 20000
+    await bench.until(lambda: len(marks) == 2, longest, "the jobs")
     bench.meanwhile = None
     await bench.drain(cycles=20000 + (1 << 22) // P["width"] * len(drivers))
     (since, first), (until, last) = marks
