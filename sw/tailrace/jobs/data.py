@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tailrace.errors import HostError
 from tailrace.host import DmaBuffer
 from tailrace.jobs.errors import JobQueueStopped
 from tailrace.jobs.types import Job, JobResult, Piece, Ticket
@@ -56,7 +57,7 @@ class _Begun:
 
 
 async def run_data(queue: "JobQueue", requests: Iterable[Request]) -> list[Ended]:
-    """Do the jobs, as many at once as the ring holds; results and outputs in the same order.
+    """Do the jobs, as many at once as ring and host memory hold; ends in the same order.
 
     What was copied into DMA memory is erased there behind the job. The output of a job that has
     failed is empty.
@@ -65,9 +66,9 @@ async def run_data(queue: "JobQueue", requests: Iterable[Request]) -> list[Ended
     ended: list[Ended] = []
     try:
         for request in requests:
-            while len(begun) >= queue.size:
+            while (job := await _try_begin(queue, request, begun)) is None:
                 ended.append(await _finish(queue, begun))
-            begun.append(await _begin(queue, request))
+            begun.append(job)
             if queue.untold >= queue.batch:
                 await queue.kick()
         await queue.kick()
@@ -77,6 +78,18 @@ async def run_data(queue: "JobQueue", requests: Iterable[Request]) -> list[Ended
         for job in begun:
             queue.release(job.ticket, *job.buffers)
     return ended
+
+
+async def _try_begin(queue: "JobQueue", request: Request, begun: deque[_Begun]) -> _Begun | None:
+    """Begin a job; None if one of those under way must end first, for its place or its memory."""
+    if len(begun) >= queue.size:
+        return None
+    try:
+        return await _begin(queue, request)
+    except HostError:
+        if not begun:
+            raise
+        return None
 
 
 async def _begin(queue: "JobQueue", request: Request) -> _Begun:

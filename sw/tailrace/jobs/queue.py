@@ -198,7 +198,7 @@ class JobQueue:
                 raise self._broken
             if self.room:
                 return self._write(job)
-            await self._wait_until(lambda: self.room > 0)
+            await self._wait_until(lambda: self.room > 0, eager=False)
 
     def _write(self, job: Job) -> Ticket:
         ticket = Ticket(self._tail & 0xFFFF_FFFF)
@@ -322,8 +322,8 @@ class JobQueue:
                 self._told = self._head
                 await self._queue.tell_head(self._told)
 
-    async def _wait_until(self, done: Callable[[], bool]) -> None:
-        """Take completions back until it is so."""
+    async def _wait_until(self, done: Callable[[], bool], *, eager: bool = True) -> None:
+        """Take completions back until it is so; not ``eager``: a batch may grow meanwhile."""
         head, checked = self._head, self.host.cycles()
         deadline = checked + self.timeout
         while True:
@@ -332,7 +332,8 @@ class JobQueue:
                 return
             if self._broken is not None:
                 raise self._broken
-            await self.kick()
+            if eager or self._rung == self._head:
+                await self.kick()
             now = self.host.cycles()
             if self._head != head:
                 head, deadline = self._head, now + self.timeout
