@@ -142,7 +142,9 @@ def evaluate(m: Module, terms: Sequence[Value], levels: int, name: str) -> list[
     return [short(digits) for digits in product((LOW, HIGH, BOTH), repeat=levels)]
 
 
-def convolve(m: Module, pairs: Sequence[tuple[list[Value], list[Value]]], name: str) -> list[Value]:
+def convolve(
+    m: Module, pairs: Sequence[tuple[list[Value], list[Value]]], name: str
+) -> list[Value]:
     """Sum of the products of evaluated polynomials: one value a coefficient, in which bit i belongs
     to short polynomial i.
     """

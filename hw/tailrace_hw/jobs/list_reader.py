@@ -77,7 +77,9 @@ class ListReader(wiring.Component):
         self._ask(m, asked.i)
         entries = self.dma.data
         if self._width != ENTRY_BYTES * 8:
-            m.submodules.width = width = WidthConverter(self._width, ENTRY_BYTES * 8, DmaReadMeta)
+            m.submodules.width = width = WidthConverter(
+                self._width, ENTRY_BYTES * 8, DmaReadMeta
+            )
             wiring.connect(m, wiring.flipped(self.dma.data), width.i)
             entries = width.o
         self._collect(m, asked.o, entries)

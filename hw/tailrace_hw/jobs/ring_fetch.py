@@ -184,7 +184,9 @@ class RingFetch(wiring.Component):
             m.d.sync += [
                 request.valid.eq(1),
                 request.payload.function.eq(context.function),
-                request.payload.address.eq(context.ring + ((index & mask) * DESCRIPTOR_BYTES)),
+                request.payload.address.eq(
+                    context.ring + ((index & mask) * DESCRIPTOR_BYTES)
+                ),
                 request.payload.length.eq(DESCRIPTOR_BYTES),
                 slot.eq(slot + 1),
             ]

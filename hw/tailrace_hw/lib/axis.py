@@ -36,8 +36,7 @@ class AxisSignature(wiring.Signature):
         super().__init__(members)
 
     def __eq__(self, other) -> bool:
-        return isinstance(other, AxisSignature) and (self.width, self.user, self.keep) == (
-            other.width,
-            other.user,
-            other.keep,
+        return (
+            isinstance(other, AxisSignature)
+            and (self.width, self.user, self.keep) == (other.width, other.user, other.keep)
         )

@@ -59,8 +59,8 @@ class CsrBank(wiring.Component):
                 raise RegisterError(f"{registers.name}.{register.name}: only 32 and 64 bits")
             if ports:
                 member = Out(wiring.Signature(ports))
-                members[register.name] = (
-                    member if register.count is None else member.array(register.count)
+                members[register.name] = member if register.count is None else member.array(
+                    register.count
                 )
         super().__init__(members)
 

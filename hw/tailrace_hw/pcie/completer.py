@@ -106,7 +106,9 @@ class Completer(wiring.Component):
         self._poisoned = Signal(4)
         self._taken_poisoned = Signal()
         m.d.sync += self._poisoned.eq(
-            self._poisoned + (self.poisoned & ~self._poisoned.all()) - self._taken_poisoned
+            self._poisoned
+            + (self.poisoned & ~self._poisoned.all())
+            - self._taken_poisoned
         )
         self._dwords = self._request.descriptor.dword_count
         with m.FSM(name="completer"):
@@ -177,7 +179,9 @@ class Completer(wiring.Component):
                         for k in range(max(beat * lanes - 4, 0), MAX_DWORDS):
                             if k < (beat + 1) * lanes - 4:
                                 lane = k + 4 - beat * lanes
-                                m.d.sync += self._payload[k].eq(self.cq.tdata.word_select(lane, 32))
+                                m.d.sync += self._payload[k].eq(
+                                    self.cq.tdata.word_select(lane, 32)
+                                )
             with m.If(self.cq.tlast):
                 m.next = "DECODE"
 
@@ -247,7 +251,9 @@ class Completer(wiring.Component):
         with m.If(self._is_read()):
             m.d.sync += self._payload[self._access[:4]].eq(value)
         with m.Else():
-            m.d.sync += [self._payload[k].eq(self._payload[k + 1]) for k in range(MAX_DWORDS - 1)]
+            m.d.sync += [
+                self._payload[k].eq(self._payload[k + 1]) for k in range(MAX_DWORDS - 1)
+            ]
 
     def _advance(self, m, failed):
         m.d.sync += [
@@ -271,7 +277,9 @@ class Completer(wiring.Component):
         posted = (self._request.descriptor.request_type == CqRequest.MEMORY_WRITE) | (
             self._request.descriptor.request_type[3]
         )
-        code = Mux(self._discard, ErrorCode.COMPLETER_POISONED, ErrorCode.COMPLETER_UNSUPPORTED)
+        code = Mux(
+            self._discard, ErrorCode.COMPLETER_POISONED, ErrorCode.COMPLETER_UNSUPPORTED
+        )
         m.d.comb += [
             self.errors.valid.eq(1),
             payload.source.eq(ErrorSource.COMPLETER),

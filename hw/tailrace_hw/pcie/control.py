@@ -129,7 +129,9 @@ class PcieControl(wiring.Component):
         ]
         for index, function in enumerate(self._functions):
             m.d.comb += msix.state[index].eq(self.state[index])
-            wiring.connect(m, getattr(completer, csr_port_name(index, MSIX_BAR)), msix.csr[index])
+            wiring.connect(
+                m, getattr(completer, csr_port_name(index, MSIX_BAR)), msix.csr[index]
+            )
             self._control_bar(m, index, function, completer, extend)
         return m
 

@@ -99,7 +99,9 @@ class ReadClient(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.splitter = splitter = DmaSplitter(self._width, "max_read", len(self.functions))
+        m.submodules.splitter = splitter = DmaSplitter(
+            self._width, "max_read", len(self.functions)
+        )
         m.submodules.order = order = SyncFifo(read_job_layout(self._width), self._tags)
         for mine, theirs in zip(splitter.functions, self.functions, strict=True):
             m.d.comb += mine.eq(theirs)

@@ -285,7 +285,9 @@ class ReadCompletions(wiring.Component):
                 ),
                 self.write_data[lane].eq(step.data.word_select(lane, 32)),
             ]
-        m.submodules.results = results = memory.Memory(shape=ReadResult, depth=self.tags, init=[])
+        m.submodules.results = results = memory.Memory(
+            shape=ReadResult, depth=self.tags, init=[]
+        )
         write = results.write_port()
         read = results.read_port(domain="comb")
         spoiled = Signal(self.tags)

@@ -153,7 +153,7 @@ class ReadOut(wiring.Component):
         first_byte = job.first_byte[:bits]
         end = first_byte + job.length
         lines = (end + line_bytes - 1)[bits:]
-        last_count = (end - 1)[:bits] + 1
+        last_count = ((end - 1)[:bits] + 1)
         fill_last = (job.offset - first_byte)[:bits]
         m.d.comb += [
             before.eq(Array(failures)[client]),
@@ -252,7 +252,9 @@ class ReadOut(wiring.Component):
             register.eq(step),
             line.eq(self.read_data),
             coarse.eq(register),
-            coarse_data.eq(rotate_left(Mux(register.failed, 0, line), register.turn[4:], 128)),
+            coarse_data.eq(
+                rotate_left(Mux(register.failed, 0, line), register.turn[4:], 128)
+            ),
             fine.eq(coarse),
             fine_data.eq(rotate_left(coarse_data, coarse.turn[:4], 8)),
         ]

@@ -160,7 +160,9 @@ class WriteClient(wiring.Component):
                 expected.valid & (~push | (self._queue.i.ready & ~self._bad))
             ),
             taken.eq(self.client.data.valid & self.client.data.ready),
-            self._queue.i.valid.eq(self.client.data.valid & expected.valid & push & ~self._bad),
+            self._queue.i.valid.eq(
+                self.client.data.valid & expected.valid & push & ~self._bad
+            ),
             self._queue.i.payload.eq(beat.data),
             expected.ready.eq(taken & beat.last),
             self._bad_set.eq(
@@ -215,7 +217,8 @@ class WriteClient(wiring.Component):
         job = offer.payload
         m.d.comb += [
             wrong.eq(
-                self._bad & ((self._unclaimed < beats) | ((self._unclaimed == beats) & piece.last))
+                self._bad
+                & ((self._unclaimed < beats) | ((self._unclaimed == beats) & piece.last))
             ),
             payload.tag.eq(piece.tag),
             payload.function.eq(piece.function),
@@ -240,7 +243,9 @@ class WriteClient(wiring.Component):
                     )
                     m.next = "DROP"
                 with m.Else():
-                    m.d.comb += offer.valid.eq(valid & (self._unclaimed >= beats) & ending.ready)
+                    m.d.comb += offer.valid.eq(
+                        valid & (self._unclaimed >= beats) & ending.ready
+                    )
                 m.d.comb += [
                     send.eq(offer.valid & offer.ready),
                     ready.eq(send),

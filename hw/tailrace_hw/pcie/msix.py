@@ -144,9 +144,8 @@ class MsixTable(wiring.Component):
         number = Cat(word, row)
         was_write = Signal()
         m.d.comb += [
-            pba.eq(
-                pba_words.word_select(number[: max(len(pba_words) // 32 - 1, 1).bit_length()], 32)
-            ),
+            pba.eq(pba_words.word_select(number[: max(len(pba_words) // 32 - 1, 1).bit_length()],
+                                         32)),
             control.eq(self._masked.bit_select(row, 1)),
             table.eq(Cat(self._csr_read.data, control, C(0, 31)).word_select(word, 32)),
             inside.eq(Mux(in_pba, number < len(pba_words) // 32, row < self._vectors)),
@@ -283,11 +282,8 @@ class Msix(wiring.Component):
                 table.state.eq(self.state[index]),
                 table.vector.valid.eq(self.interrupt.valid & mine),
                 table.vector.payload.eq(
-                    Mux(
-                        (request.function == index) | (request.vector == NO_VECTOR),
-                        request.vector,
-                        NO_VECTOR - 1,
-                    )
+                    Mux((request.function == index) | (request.vector == NO_VECTOR),
+                        request.vector, NO_VECTOR - 1)
                 ),
             ]
             with m.If(mine):
@@ -314,7 +310,9 @@ class Msix(wiring.Component):
             payload.empty.eq(self._width // 8 - 4),
             payload.last.eq(1),
             self.dma.response.ready.eq(1),
-            message.ready.eq((asked | self.dma.request.ready) & (given | self.dma.data.ready)),
+            message.ready.eq(
+                (asked | self.dma.request.ready) & (given | self.dma.data.ready)
+            ),
         ]
         with m.If(message.valid):
             m.d.sync += [

@@ -161,7 +161,8 @@ class Requester(wiring.Component):
         m.d.comb += [
             total.eq(Mux(take_read, position + _READ_GRANULES, position)),
             complete.eq(
-                ~take_read & Mux(take_write, self.write.payload.last & ~self.write_follows, ~in_tlp)
+                ~take_read
+                & Mux(take_write, self.write.payload.last & ~self.write_follows, ~in_tlp)
             ),
             emit.eq(advance & ((total >= granules) | (complete & (total != 0)))),
         ]

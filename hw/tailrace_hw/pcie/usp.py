@@ -161,7 +161,9 @@ class UspStatus(wiring.Component):
             # PG213: four bits a function, I/O, memory, bus master and INTx disable.
             status = self.function_status.word_select(index, 4)
             reset = Signal(name=f"reset{index}")
-            m.d.comb += reset.eq(~self.lnk_up | self.flr_in_process[index] | self.hold[index])
+            m.d.comb += reset.eq(
+                ~self.lnk_up | self.flr_in_process[index] | self.hold[index]
+            )
             m.d.sync += [
                 state.memory_enable.eq(status[1]),
                 state.bus_master.eq(status[2] & ~reset),
