@@ -4,16 +4,26 @@ import os
 from pathlib import Path
 
 from tailrace.cli.errors import UserError
-from tailrace_hw.config import Config
+from tailrace_hw.config import Config, JobsConfig
 from tailrace_hw.emit import NAME
 from tailrace_hw.top import Tailrace
 from tailrace_sim.build import Model, build, emit, toolchain_env
 from tailrace_sim.fast.library import build_library
 from tailrace_sim.look import Look
 
-__all__ = ["BACKENDS", "build_device", "check_backend", "default_backend", "device_verilog"]
+__all__ = [
+    "BACKENDS",
+    "NO_CIPHER",
+    "build_device",
+    "check_backend",
+    "default_backend",
+    "device_verilog",
+]
 
 BACKENDS = ("fast", "cocotb")
+#: For simulations that are about something else: with the cipher engine they take several times as
+#: long, and so does making their model.
+NO_CIPHER = JobsConfig(keys=0)
 _BACKEND = "TAILRACE_BACKEND"
 
 

@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 
 from tailrace_hw.config import Config
-from tailrace_sim.device import BACKENDS, build_device
+from tailrace_sim.device import BACKENDS, NO_CIPHER, build_device
 from tailrace_sim.profile import loaded_profile
 from tailrace_sim.run import run
 
@@ -37,7 +37,7 @@ def _row(measure: str, value: float, unit: str, goal: float | None = None) -> di
 
 
 def _measure(backend: str) -> dict:
-    config = Config()
+    config = Config(jobs=NO_CIPHER)
     result = run(
         build_device(config, backend=backend), "cosim_bench_cocotb", name=f"bench_cosim_{backend}",
         tests=["cosim"], seed=1,
@@ -63,7 +63,7 @@ def measure() -> list[dict]:
         ]  # fmt: skip
     fast, slow = (results[name]["frames"] / results[name]["seconds"] for name in BACKENDS)
     rows.append(_row(f"fast to cocotb, {SIZE} B", fast / slow, "times the frames", GOAL))
-    blocks = dict(loaded_profile(Config(), frames=PROFILED, size=SIZE).blocks(2))
+    blocks = dict(loaded_profile(Config(jobs=NO_CIPHER), frames=PROFILED, size=SIZE).blocks(2))
     model = 1 - blocks.pop("Python", 0.0)
     rows += [
         _row(f"fast, loaded: {block}", 100 * share / model, "% of the C++ time")

@@ -22,7 +22,7 @@ from tailrace.cli.errors import UserError
 from tailrace_hw.config import Config
 from tailrace_sim.build import build_root
 from tailrace_sim.cli.bench import NotHere
-from tailrace_sim.device import build_device
+from tailrace_sim.device import NO_CIPHER, build_device
 from tailrace_sim.linux.images import Images, prepare
 from tailrace_sim.linux.session import Session, SessionOptions
 from tailrace_sim.run import SimulationError, own_run
@@ -120,7 +120,7 @@ def _images() -> Images:
 def measure() -> list[dict]:
     """Both pairs of guests, and one that is left alone."""
     images = _images()
-    build_device(Config(), backend="fast")
+    build_device(Config(jobs=NO_CIPHER), backend="fast")
     with own_run("bench_linux") as name:
         directory = build_root() / "run" / name
 

@@ -26,7 +26,7 @@ import statistics
 from pathlib import Path
 
 from tailrace_hw.config import Config
-from tailrace_sim.device import build_device
+from tailrace_sim.device import NO_CIPHER, build_device
 from tailrace_sim.pcie_limit import (
     completion_bytes,
     link_bytes_per_cycle,
@@ -119,7 +119,7 @@ def _latency(size: int, result: dict) -> list[dict]:
 
 def measure() -> list[dict]:
     """Rates of both directions alone and together, and latency, at 64 and 1500 bytes."""
-    config = Config()
+    config = Config(jobs=NO_CIPHER)
     result = run(
         build_device(config, backend="cocotb"), "virtio_net_bench_cocotb", name="bench_virtio_net",
         tests=["virtio_net"], seed=1,

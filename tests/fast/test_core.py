@@ -7,11 +7,11 @@ import pytest
 
 from tailrace_hw.config import Config, VirtioNetConfig
 from tailrace_hw.emit import NAME
-from tailrace_sim.device import device_verilog
+from tailrace_sim.device import NO_CIPHER, device_verilog
 from tailrace_sim.fast.interface import load
 from tailrace_sim.fast.library import build_library
 
-NARROW = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2))
+NARROW = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2), jobs=NO_CIPHER)
 CORE_PERIOD, PORT_PERIOD = 4000, 3100
 #: PF 0 and PF 1: memory and bus master enabled.
 ENABLED = 0x66

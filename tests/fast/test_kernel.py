@@ -7,12 +7,12 @@ import pytest
 from tailrace_hw.config import Config, VirtioNetConfig
 from tailrace_hw.lib.packet_fifo import PacketFifo
 from tailrace_sim.build import build, emit
-from tailrace_sim.device import build_device
+from tailrace_sim.device import NO_CIPHER, build_device
 from tailrace_sim.run import SimulationError, run
 
 HERE = Path(__file__).parent
 LIB = HERE.parent / "lib"
-NARROW = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2))
+NARROW = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2), jobs=NO_CIPHER)
 PARAMETERS = {"config": NARROW.to_dict()}
 
 

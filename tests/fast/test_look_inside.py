@@ -16,7 +16,7 @@ import pytest
 from tailrace.cli.errors import UserError
 from tailrace_hw.config import Config, VirtioNetConfig
 from tailrace_sim.build import build_root
-from tailrace_sim.device import build_device
+from tailrace_sim.device import NO_CIPHER, build_device
 from tailrace_sim.fast import launch
 from tailrace_sim.fast.launch import hold_signals
 from tailrace_sim.fast.process import _start_looking
@@ -25,7 +25,7 @@ from tailrace_sim.profile import PYTHON, Profile, loaded_profile
 from tailrace_sim.run import run
 
 HERE = Path(__file__).parent
-CONFIG = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2))
+CONFIG = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2), jobs=NO_CIPHER)
 #: A machine with much to do is slow, and nothing here waits for long without need.
 PATIENCE = 120
 
@@ -255,7 +255,7 @@ def test_ctrl_c_while_it_starts(tmp_path):
 def test_ctrl_c_in_a_demo(tmp_path, when):
     """It says how far it came; exit code 130, one line of complaint, nobody left."""
     config = tmp_path / "narrow.toml"
-    config.write_text("width = 64\n[virtio_net]\nqueue_pairs = 2\n")
+    config.write_text("width = 64\n[virtio_net]\nqueue_pairs = 2\n[jobs]\nkeys = 0\n")
     demo = subprocess.Popen(
         [sys.executable, "-m", "tailrace.cli.main", "demo", "--frames", "5000", "--size", "64",
          "--config", str(config), "-o", str(tmp_path)],

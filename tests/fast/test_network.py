@@ -17,7 +17,7 @@ from scapy.layers.l2 import ARP, Ether
 from tailrace.cli.errors import UserError
 from tailrace_hw.config import Config, VirtioNetConfig
 from tailrace_sim.build import build_root
-from tailrace_sim.device import build_device
+from tailrace_sim.device import NO_CIPHER, build_device
 from tailrace_sim.fast.kernel import LONGEST
 from tailrace_sim.fast.network.address import open_peer
 from tailrace_sim.fast.pacer import Pacer
@@ -25,7 +25,7 @@ from tailrace_sim.models.pcap import read_frames, write_pcap
 from tailrace_sim.run import pick_seed, run
 
 HERE = Path(__file__).parent
-NARROW = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2))
+NARROW = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2), jobs=NO_CIPHER)
 ME = "02:00:00:00:00:77"
 REQUEST = bytes(
     Ether(dst="ff:ff:ff:ff:ff:ff", src=ME) / ARP(op=1, hwsrc=ME, psrc="10.9.0.2", pdst="10.9.0.1")

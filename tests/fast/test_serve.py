@@ -17,7 +17,7 @@ from scapy.layers.l2 import ARP, Ether
 from tailrace.cli.main import main
 from tailrace_hw.config import Config, VirtioNetConfig
 from tailrace_sim.build import build_root
-from tailrace_sim.device import build_device
+from tailrace_sim.device import NO_CIPHER, build_device
 from tailrace_sim.fast.network.address import open_peer, try_peer
 from tailrace_sim.responder import Responder
 from tailrace_sim.run import run
@@ -33,7 +33,7 @@ MINE, HIS = "10.0.0.1", "10.0.0.2"
 def narrow(tmp_path):
     """Options for the small device."""
     path = tmp_path / "narrow.toml"
-    path.write_text("width = 64\n[virtio_net]\nqueue_pairs = 2\n")
+    path.write_text("width = 64\n[virtio_net]\nqueue_pairs = 2\n[jobs]\nkeys = 0\n")
     return ["--config", str(path)]
 
 
@@ -139,7 +139,7 @@ def test_echo_of_a_capture(narrow, tmp_path):
 
 def test_ctrl_c_while_the_driver_is_brought_up(tmp_path):
     """The summary says when; nothing was open yet."""
-    config = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2))
+    config = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2), jobs=NO_CIPHER)
     told = tmp_path / "told"
     with pytest.raises(KeyboardInterrupt):
         run(
@@ -275,7 +275,8 @@ def test_a_socket_in_use(narrow):
 
 
 def test_seconds(narrow):
-    build_device(Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2)), backend="fast")
+    config = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2), jobs=NO_CIPHER)
+    build_device(config, backend="fast")
     done = call("--port0", "udp:127.0.0.1:9", "--seconds", "0.5", "--realtime", "0.01", *narrow)
     assert done.returncode == 0, done.stderr
     assert "building" not in done.stderr, "it was there"

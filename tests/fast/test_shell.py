@@ -20,7 +20,7 @@ COMMAND = [sys.executable, "-m", "tailrace.cli.main", "shell"]
 def narrow(tmp_path):
     """Options for the small device."""
     path = tmp_path / "narrow.toml"
-    path.write_text("width = 64\n[virtio_net]\nqueue_pairs = 2\n")
+    path.write_text("width = 64\n[virtio_net]\nqueue_pairs = 2\n[jobs]\nkeys = 0\n")
     return ["--config", str(path)]
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from tailrace_hw.config import Config, VirtioNetConfig
-from tailrace_sim.device import build_device
+from tailrace_sim.device import NO_CIPHER, build_device
 from tailrace_sim.fast.link import Faults
 from tailrace_sim.look import Look
 from tailrace_sim.run import run
 
 HERE = Path(__file__).parent
 #: Two queue pairs at 64 bits: the fastest device that still has a choice of queues.
-NARROW = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2))
+NARROW = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2), jobs=NO_CIPHER)
 LOSSY = {"delay_ns": 1000, "loss": 0.01, "reorder": 0.05, "reorder_ns": 4000}
 
 

@@ -18,7 +18,7 @@ from tailrace_sim.linux.images import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Small, so that it is built in a minute and simulates fast.
-CONFIG = "width = 64\n[virtio_net]\nqueue_pairs = 2\n"
+CONFIG = "width = 64\n[virtio_net]\nqueue_pairs = 2\n[jobs]\nkeys = 0\n"
 BOOT = [("packed", ["bind", "ping"])]
 #: Minutes each; with --soak.
 LONG = [

@@ -55,7 +55,7 @@ class Linux:
         script = folder / "script.sh"
         script.write_text("true\n")
         config = folder / "narrow.toml"
-        config.write_text("width = 64\n[virtio_net]\nqueue_pairs = 2\n")
+        config.write_text("width = 64\n[virtio_net]\nqueue_pairs = 2\n[jobs]\nkeys = 0\n")
         self.build = folder / "build"
         names = {**os.environ, "TAILRACE_BUILD": str(self.build), "PYTHONUNBUFFERED": "1"}
         names.pop("TAILRACE_QEMU", None)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tailrace_hw.config import Config, VirtioNetConfig
-from tailrace_sim.device import BACKENDS, build_device, default_backend
+from tailrace_sim.device import BACKENDS, NO_CIPHER, build_device, default_backend
 from tailrace_sim.run import pick_seed, run
 
 HERE = Path(__file__).parent
-NARROW = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2))
+NARROW = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2), jobs=NO_CIPHER)
 
 
 def _footprint(seed: int, number: int) -> dict:

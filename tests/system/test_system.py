@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from tailrace_hw.config import Config, VirtioNetConfig
-from tailrace_sim.device import build_device
+from tailrace_sim.device import NO_CIPHER, build_device
 from tailrace_sim.run import run
 
 HERE = Path(__file__).parent
 #: The other width: 256 bits towards PCIe, 64 inside.
-NARROW = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2))
+NARROW = Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2), jobs=NO_CIPHER)
 
 
 def simulate(name, module, tests, config=None, **settings):
-    config = config or Config()
+    config = config or Config(jobs=NO_CIPHER)
     run(
         build_device(config),
         module,

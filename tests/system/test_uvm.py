@@ -7,7 +7,7 @@ import pytest
 
 from tailrace_hw.config import Config
 from tailrace_sim.build import build_root
-from tailrace_sim.device import build_device
+from tailrace_sim.device import NO_CIPHER, build_device
 from tailrace_sim.run import Result, run
 from tailrace_sim.uvm.coverage_report import write_coverage
 
@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 @pytest.fixture
 def simulate():
     """Run one cocotb test on the default device."""
-    config = Config()
+    config = Config(jobs=NO_CIPHER)
     model = build_device(config)
 
     def start(test: str, module: str = "uvm_cocotb", **parameters) -> Result:

@@ -1,7 +1,8 @@
 """``./tailrace verilog`` and ``./tailrace regs``: what is generated from the gateware."""
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +12,7 @@ from tailrace_hw.config import Config, ConfigError
 from tailrace_hw.emit import write_verilog
 from tailrace_hw.verilog import VerilogError
 from tailrace_sim.cli.terminal import make_console
+from tailrace_sim.device import NO_CIPHER
 from tailrace_sim.run import LARGEST_SEED
 
 __all__ = ["ConfigOption", "SeedOption", "WidthOption", "load_config", "regs", "verilog"]
@@ -27,17 +29,24 @@ SeedOption = Annotated[
 ]
 
 
-def load_config(path: Path | None, width: int | None) -> Config:
+def load_config(path: Path | None, width: int | None, *, cipher: bool = True) -> Config:
     """Configuration from the options that verbs share.
+
+    Without ``cipher`` the device has no cipher engine unless a file asks for it: with it a
+    simulation takes several times as long, and these verbs are about something else.
 
     Raises
     ------
     UserError
         It can't be read or can't be built.
     """
-    overrides = {} if width is None else {"width": width}
+    overrides: dict[str, Any] = {} if width is None else {"width": width}
     try:
-        return Config.from_dict(overrides) if path is None else Config.from_toml(path, **overrides)
+        if path is not None:
+            return Config.from_toml(path, **overrides)
+        if not cipher:
+            overrides["jobs"] = dataclasses.asdict(NO_CIPHER)
+        return Config.from_dict(overrides)
     except ConfigError as error:
         raise UserError(str(error)) from error
 

@@ -158,7 +158,7 @@ def linux(
     texts = _read(run or [])
     if texts and time_out is None:
         time_out = _TIME_OUT
-    settings = load_config(config, width)
+    settings = load_config(config, width, cipher=False)
     look = make_look(waves, trace, trace_file, profile)
     console = make_console()
     if not texts and not console.is_terminal:

@@ -103,7 +103,7 @@ def plug(
         check_realtime(realtime)
     if not patience > 0:
         raise UserError(f"--patience must be above 0, not {patience:g}")
-    settings = load_config(config, width)
+    settings = load_config(config, width, cipher=False)
     sockets = _sockets(function, len(identities(settings)))
     orders = None if control is None else _control(control, sockets)
     look = make_look(waves, trace, trace_file, profile)

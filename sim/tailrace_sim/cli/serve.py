@@ -92,7 +92,7 @@ def serve(
         check_realtime(realtime)
     if seconds is not None and not seconds > 0:
         raise UserError(f"--seconds must be above 0, not {seconds:g}")
-    settings = load_config(config, width)
+    settings = load_config(config, width, cipher=False)
     look = make_look(waves, trace, trace_file, profile)
     # Better now than behind the minutes of a build.
     try_peer(port0)
