@@ -55,6 +55,56 @@ def test_several_tasks_share_a_queue():
         assert bench.host.cycles() - start < 20_000
 
 
+def test_a_sleeper_does_not_take_the_event_of_another():
+    """Who waits for the second job clears the first one's interrupt."""
+    for seed in range(10):
+        bench, queue = bench_with(seed=seed)
+        made, _, _ = copies(bench, 2)
+        since = []
+
+        def one_only(raw: bytes, bench=bench, since=since) -> bytes:
+            bench.jobs.stuck = True
+            since.append(bench.host.cycles())
+            return raw
+
+        async def kicked(job, queue=queue):
+            ticket = await queue.submit(job)
+            await queue.kick()
+            return ticket
+
+        bench.jobs.stuck = True
+        tickets = [bench.run(kicked(job)) for job in made]
+        bench.jobs.tamper = one_only
+        took = []
+
+        async def first(queue=queue, bench=bench, tickets=tickets, since=since, took=took):
+            await queue.wait(tickets[0])
+            took.append(bench.host.cycles() - since[0])
+            bench.jobs.stuck = False
+
+        async def second(queue=queue, tickets=tickets):
+            await queue.wait(tickets[1])
+
+        async def go(bench=bench):
+            await bench.host.delay(1_000)
+            bench.jobs.stuck = False
+
+        bench.host.run(second(), first(), go())
+        assert took[0] < 500
+
+
+def test_a_job_that_ends_under_the_doorbell_is_seen_at_once():
+    """Its interrupt is there before the driver clears the event and goes to sleep."""
+    for seed in range(5):
+        bench, queue = bench_with(seed=seed)
+        bench.jobs._latency = 0
+        [job], places, wanted = copies(bench, 1)
+        ticket = bench.run(queue.submit(job))
+        start = bench.host.cycles()
+        check([bench.run(queue.wait(ticket))], places, wanted)
+        assert bench.host.cycles() - start < 500
+
+
 def test_a_full_ring_waits_for_room():
     bench, queue = bench_with(size=4)
 

@@ -79,8 +79,6 @@ class JobQueue:
         self._tail = self._rung = self._head = self._told = 0
         self._broken: Exception | None = None
         self._closed = False
-        #: A descriptor could not be read, so the queue has stopped or is about to.
-        self._suspect = False
         self._sleeping = False
         #: Doorbells of two tasks must not pass each other, or a reset.
         self._ringing = Mutex(self.host)
@@ -173,7 +171,6 @@ class JobQueue:
             ticket.error = JobReset(f"job {ticket.cookie} of {self} {why}")
             self._free(ticket.buffers)
         self._tail = self._rung = self._head = self._told = 0
-        self._suspect = False
 
     def _give_back(self) -> None:
         self.host.free(self._ring)
@@ -293,6 +290,7 @@ class JobQueue:
             if phase != 1 - self._head // self.size % 2:
                 return
             ticket = self._waiting[0]
+            # Of a descriptor that could not be read nobody knows the cookie.
             lost = status == JobStatus.DESCRIPTOR_FAULT
             known = status in JobStatus.__members__.values()
             if not known or queue != self.index or (cookie != ticket.cookie and not lost):
@@ -304,7 +302,6 @@ class JobQueue:
                 return
             self._waiting.popleft()
             self._head += 1
-            self._suspect |= lost
             ticket.result = JobResult(JobStatus(status), length, crc, tag)
             self._free(ticket.buffers)
 
@@ -337,7 +334,7 @@ class JobQueue:
             now = self.host.cycles()
             if self._head != head:
                 head, deadline = self._head, now + self.timeout
-            if self._suspect or now - checked >= _SLICE or now >= deadline:
+            if now - checked >= _SLICE or now >= deadline:
                 checked = now
                 await self._check()
                 self._collect()
@@ -358,7 +355,7 @@ class JobQueue:
         if done() or self._broken is not None:
             return
         left = max(1, deadline - self.host.cycles())
-        if not alone or self.interrupt is None or self._suspect:
+        if not alone or self.interrupt is None:
             await self.host.delay(min(left, _INTERVAL))
             return
         self._sleeping = True
