@@ -218,6 +218,7 @@ class Tailrace:
         self.identity = who
         self.net_functions = net_functions
         self._interrupts: dict[int, Interrupt] | None = None
+        self._job_queues: dict[int, JobQueue] = {}
         self._key_tables: dict[int, KeyTable] = {}
         self._setting_up = Mutex(self.host)
 
@@ -260,6 +261,8 @@ class Tailrace:
         timeout : cycles that the device has to end a job
         """
         owner = self._function(function)
+        if (other := self._job_queues.get(index)) is not None and not other.closed:
+            raise TailraceError(f"{other} is in use; close it first")
         vector, interrupt = None, None
         if owner is self.management.function:
             interrupts = await self._job_interrupts()
@@ -268,10 +271,12 @@ class Tailrace:
             vector = vector if interrupt else None
         else:
             await owner.enable()
-        return await JobQueue.open(
+        queue = await JobQueue.open(
             self.management, owner, index, size=size, vector=vector, interrupt=interrupt,
             timeout=timeout, cause=self._cause(function),
         )  # fmt: skip
+        self._job_queues[index] = queue
+        return queue
 
     async def cipher(self, queue: int = 0, function: int = 0, **options: Any) -> Cipher:
         """The cipher engine through a job queue of its own; ``options`` are those of `jobs`.

@@ -6,7 +6,6 @@ import pytest
 
 from tailrace.errors import TailraceError
 from tailrace.jobs.errors import BadJob, JobError, JobQueueStopped
-from tailrace.jobs.queue import JobQueue
 from tailrace.jobs.types import Job, JobResult
 from tailrace.regs import jobs
 from tailrace.regs.job_memory import MAX_COPY, MAX_ENTRIES, JobOpcode, JobStatus
@@ -227,11 +226,15 @@ def test_what_can_not_be_opened():
 
 
 def test_a_queue_that_somebody_left_running_is_reset_first():
+    """A driver that went away without a word; ours is told that it has the queue already."""
     bench, queue = bench_with()
-    again = bench.run(bench.tailrace.jobs(1))
+    with pytest.raises(TailraceError, match="job queue 1 of function 0 is in use; close it first"):
+        bench.run(bench.tailrace.jobs(1))
+    assert bench.run(queue.copy(b"still there")) == b"still there"
+    again = bench.run(bench.find().jobs(1))
     assert bench.run(again.copy(b"again")) == b"again"
-    assert bench.jobs.most, "it did something"
-    assert isinstance(queue, JobQueue)
+    bench.run(again.close())
+    assert bench.run(bench.run(bench.tailrace.jobs(1)).copy(b"once more")) == b"once more"
 
 
 def test_a_queue_that_does_not_start():

@@ -119,6 +119,10 @@ class JobQueue:
     def __str__(self) -> str:
         return f"job queue {self.index} of function {self.function.address.function}"
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
     # Life ----------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
