@@ -2,7 +2,7 @@
 
 from tailrace.errors import TailraceError
 
-__all__ = ["BadMessage", "InvalidTag", "KeyGone", "KeyTableFull", "TlsError"]
+__all__ = ["BadMessage", "InvalidTag", "KeyGone", "KeyTableFull", "SealedFileError", "TlsError"]
 
 
 class BadMessage(TailraceError, ValueError):
@@ -22,6 +22,10 @@ class KeyGone(TailraceError):
 
 class KeyTableFull(TailraceError):
     """No place is left in the key table; delete keys that are not needed any more."""
+
+
+class SealedFileError(TailraceError):
+    """A sealed file does not open."""
 
 
 class TlsError(TailraceError):
