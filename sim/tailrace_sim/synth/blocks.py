@@ -84,6 +84,8 @@ _ALL = [
     Block("net_rx", "frames to receive queues", "net.net_receive"),
     Block("net_tx", "frames from transmit queues", "net.net_transmit"),
     Block("mac_port", "a network port", "port"),
+    Block("job_queues", "job queues of the look-aside engine", "jobs.queues"),
+    Block("cipher", "AES-GCM and AES-XTS with keys and self-test", "jobs.cipher"),
     Block("errors", "error collector", "errors"),
     Block("csr_fabric", "register fabric of the management function", "fabric"),
     Block("skid_stage", "lib: a beat, both directions registered",
