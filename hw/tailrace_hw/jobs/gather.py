@@ -47,7 +47,8 @@ class Gather(wiring.Component):
     data : In(PacketSignature(width, DmaReadMeta))
     o : Out(PacketSignature(width, SourceMeta))
     fault : Out(SlotPulse)
-        A job's source has failed; before anything that takes the place of its data is on ``o``.
+        A job's source has failed; a cycle after that is known, and before anything that takes the
+        place of its data is on ``o``.
     dropped : Out(SlotPulse)
         The same, and there is no packet of it, or one with ``whole`` and ``failed``.
     """
@@ -137,7 +138,8 @@ class Gather(wiring.Component):
         with m.If(ends_short | (broken & ~nothing)):
             m.d.sync += [filling.eq(1), failed.eq(1), kept.eq(token), left.eq(left_after)]
         # A job is told of as soon as a read of it fails, one that is lost when its packet ends.
-        m.d.comb += [
+        # A cycle later than that: the lengths have come a long way. The packet takes more.
+        m.d.sync += [
             self.fault.valid.eq((step & bad) | broken | ends_short),
             self.fault.slot.eq(meta.slot),
             self.dropped.valid.eq(nothing | (step & piece.last & meta.failed & meta.whole)),

@@ -32,6 +32,7 @@ from tailrace_hw.lib.width import WidthConverter
 from tailrace_sim.build import emit
 from tailrace_sim.device import device_verilog
 from tailrace_sim.synth.front import Design, flat, read_verilog
+from tailrace_sim.synth.yosys import SynthError
 
 __all__ = ["BLOCKS", "TOP", "Block", "names", "open_block"]
 
@@ -140,11 +141,13 @@ def open_block(block: Block, config: Config, *, flatten: bool) -> tuple[Design, 
     Raises
     ------
     SynthError
-        Yosys failed.
+        Yosys failed, or the configuration has no such part.
     """
     if block.make is None:
         design = _device(config)
         module = f"\\{NAME}.{block.path}" if block.path else f"\\{NAME}"
+        if module not in design.modules:
+            raise SynthError(f"a device of this configuration has no {block.name}")
     else:
         make, width = block.make, config.width
         name = f"{block.name}_{width}"
