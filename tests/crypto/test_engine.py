@@ -10,7 +10,9 @@ from tailrace_sim.run import run
 
 HERE = Path(__file__).parent
 #: width, keys, xts
-MODELS = {"narrow": (128, 16, True)}
+MODELS = {"narrow": (128, 16, True), "wide": (512, 1024, True)}
+#: The wide one is the device's; its model takes minutes to make.
+KINDS = ["narrow", pytest.param("wide", marks=pytest.mark.soak)]
 
 
 def simulate(kind, tests, module="cocotb_engine", **parameters):
@@ -29,12 +31,12 @@ def simulate(kind, tests, module="cocotb_engine", **parameters):
     )
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_length(kind):
     simulate(kind, ["every_length"])
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_random_jobs(kind):
     simulate(kind, ["random_jobs"], rounds=40, longest=1000)
 
@@ -51,7 +53,7 @@ KEY_TESTS = [
 
 
 @pytest.mark.parametrize("name", KEY_TESTS)
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_keys(kind, name):
     simulate(kind, [name], "cocotb_engine_keys", rounds=5, packets=400)
 
@@ -60,6 +62,6 @@ SELF_TESTS = ["refuses_before_and_after_a_failure", "beside_traffic", "nobody_re
 
 
 @pytest.mark.parametrize("name", SELF_TESTS)
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_self_test(kind, name):
     simulate(kind, [name], "cocotb_engine_known_answers", rounds=6)
