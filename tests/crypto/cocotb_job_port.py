@@ -1,5 +1,6 @@
 """Jobs through the port of the queues to the golden model; started by test_job_port.py."""
 
+from collections import deque
 from dataclasses import dataclass
 from random import Random
 
@@ -8,6 +9,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge
 from model_engine import ModelEngine, Names
 
+from tailrace_hw.crypto.types import KeyCommand
 from tailrace_hw.jobs.types import EngineResult, OperationMeta, OutputMeta
 from tailrace_hw.lib.packet import beat_layout
 from tailrace_sim.models import crypto
@@ -54,6 +56,11 @@ class Bench:
         self._in = Codec(beat_layout(WIDTH, OperationMeta))
         self._out = Codec(beat_layout(WIDTH, OutputMeta))
         self._result = Codec(EngineResult)
+        #: Requests to the key table whose answer has not been taken, and how many of each action
+        #: have been.
+        self._asked: deque[int] = deque()
+        self.answered = dict.fromkeys(KeyAction, 0)
+        self._command = Codec(KeyCommand)
         self.wanted: list[Wanted] = []
         self.results: list = []
         self.packets: list[tuple[int, bytes]] = []
@@ -134,8 +141,22 @@ class Bench:
 
     async def cycle(self) -> None:
         """One clock cycle."""
-        await self.engine.cycle(*self._ports)
+        await self.engine.cycle(*self._ports, self)
         self.now += 1
+
+    def drive(self) -> None:
+        """Nothing: as a port, it only looks."""
+
+    def sample(self) -> None:
+        """``key_action`` is what each answer answers, for as long as it is offered."""
+        dut = self.dut
+        if dut.key_answers__valid.value:
+            assert self._asked, "an answer nobody asked for"
+            assert int(dut.key_action.value) == self._asked[0]
+            if dut.key_answers__ready.value:
+                self.answered[KeyAction(self._asked.popleft())] += 1
+        if dut.keys__valid.value and dut.keys__ready.value:
+            self._asked.append(self._command.unpack(int(dut.keys__payload.value)).action)
 
     def _beat(self, word: int) -> None:
         beat = self._out.unpack(word)
@@ -222,7 +243,10 @@ async def random_jobs(dut):
         for _ in range(10):
             bench.cipher(random_cipher(bench, rng))
         await bench.drain()
-    cocotb.log.info(f"statuses: {seen}")
+    cocotb.log.info(f"statuses: {seen}, requests: {bench.answered}")
+    assert bench.answered[KeyAction.DELETE_ALL] == 2 * 16
+    assert min(bench.answered.values()) > 0
+    assert not bench._asked
     wanted = {*KEY_STATUSES.values(), *(status.value for status in Status)} - {
         Status.SELF_TEST.value, Status.LENGTH.value
     }  # fmt: skip

@@ -65,8 +65,12 @@ def test_a_file_has_one_idea(path):
 
 def test_gateware_does_not_postpone_annotations():
     """`from __future__ import annotations` turns Amaranth's port annotations into text."""
-    wrong = [path for path in SOURCES if path.is_relative_to(ROOT / "hw")
-             and "from __future__ import annotations" in path.read_text()]
+    wrong = [
+        path
+        for path in SOURCES
+        if path.is_relative_to(ROOT / "hw")
+        and "from __future__ import annotations" in path.read_text()
+    ]
     assert not wrong
 
 
