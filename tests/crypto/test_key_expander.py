@@ -6,7 +6,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from tailrace_hw.crypto.key_expander import KeyExpander
-from tailrace_hw.crypto.types import KeyKind, KeySize
+from tailrace_hw.crypto.types import STAGES, KeyKind, KeySize
 
 POWERS = 6
 CASES = [(KeyKind.GCM, size) for size in KeySize] + [
@@ -108,3 +108,46 @@ def test_its_end_state_tells_nothing(kind, size, tmp_path):
     assert any(name.startswith("bench.top.schedule") for name in before), "compares nothing"
     left = different(ready + 3)
     assert not left, f"something of the key is in {sorted(left)}"
+
+
+@pytest.mark.parametrize("wait", [0, 1, 5, 20])
+def test_a_key_behind_an_erasure_does_not_write_its_row(wait):
+    """Each RAM takes the erased row from ``write_key`` in its own cycle: 0 for ``STAGES`` cycles.
+
+    Once the key's rows came in them: parts of it stood in an erased row until that was used again.
+    """
+    dut = KeyExpander(POWERS)
+    seen = {"erased": 0, "keys": 0}
+
+    async def bench(ctx):
+        ctx.set(dut.i.payload.erase, 1)
+        ctx.set(dut.i.valid, 1)
+        await ctx.tick().until(dut.i.ready)
+        ctx.set(dut.i.payload.erase, 0)
+        ctx.set(dut.i.payload.row, 1)
+        ctx.set(dut.i.payload.material, (1 << 256) - 1)
+        ctx.set(dut.i.valid, wait == 0)
+        wave = 0
+        for cycle in range(80):
+            ctx.set(dut.granted, ctx.get(dut.claim))
+            if cycle == wait:
+                ctx.set(dut.i.valid, 1)
+            side = ctx.get(dut.side)
+            if ctx.get(dut.done) and side.row == 0:
+                wave = STAGES
+            if wave:
+                assert ctx.get(dut.write_key) == 0, f"{wave} stages before the end of the wave"
+                seen["erased"] += 1
+                wave -= 1
+            seen["keys"] += ctx.get(dut.write_key) != 0
+            taken = ctx.get(dut.i.valid) and ctx.get(dut.i.ready)
+            await ctx.tick()
+            if taken:
+                ctx.set(dut.i.valid, 0)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert seen["erased"] == STAGES
+    assert seen["keys"] >= STAGES - 4

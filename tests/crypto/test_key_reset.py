@@ -74,7 +74,7 @@ def test_order_of_a_reset(functions, stalls):
                     forgotten[function] = 0
                 if done:
                     assert forgotten[function] == 1, "done before the keys are forgotten, once"
-                    assert queue_done, "done before the queues are idle"
+                    assert queue_done or not request, "done before the queues are idle"
                 if was_done[function] and was_asked[function]:
                     assert done, "done did not stay"
                 resets_seen += done and not was_done[function]

@@ -68,7 +68,8 @@ class KeyExpander(wiring.Component):
     Members
     -------
     i : In(stream of ExpandRequest)
-        Taken when nothing else is under way.
+        Taken when nothing else is under way. A key waits for the wave of an erasure before it,
+        which would take the key's rows for its own from where it is.
     done : Out(1)
         One cycle for each request.
     claim : Out(1)
@@ -163,9 +164,15 @@ class KeyExpander(wiring.Component):
         settle = Signal(range(AAD_BLOCKS))
         ask_again = AadUnit.product_latency - self.claim_ahead - 1
         wait = Signal(range(AadUnit.product_latency))
+        # Cycles in which a key's first row would meet the wave of an erasure.
+        erasing = Signal(range(STAGES))
+        with m.If(now == Step.ERASE):
+            m.d.sync += erasing.eq(STAGES - self.claim_ahead - 2)
+        with m.Elif(erasing != 0):
+            m.d.sync += erasing.eq(erasing - 1)
         with m.FSM(name="expander"):
             with m.State("IDLE"):
-                m.d.comb += self.i.ready.eq(1)
+                m.d.comb += self.i.ready.eq(self.i.payload.erase | (erasing == 0))
                 m.d.sync += [
                     request.eq(self.i.payload),
                     row.eq(self.i.payload.row),
@@ -177,11 +184,11 @@ class KeyExpander(wiring.Component):
                 with m.If(self.i.valid & self.i.payload.erase):
                     m.d.sync += step.eq(Step.ERASE)
                     m.next = "ERASE"
-                with m.Elif(self.i.valid):
+                with m.Elif(self.i.valid & self.i.ready):
                     m.d.sync += step.eq(Step.KEYS)
                     m.next = "KEYS"
             with m.State("ERASE"):
-                # Whatever is asked next meets this wave from behind.
+                # Another erasure meets this wave from behind.
                 m.d.comb += self.done.eq(now == Step.ERASE)
                 with m.If(self.done):
                     m.next = "IDLE"
