@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from tailrace_hw.crypto.key_check import checked_layout, is_xts
@@ -11,6 +11,7 @@ from tailrace_hw.crypto.key_table import Busy
 from tailrace_hw.crypto.same_key import same_key
 from tailrace_hw.crypto.types import STAGES, JobParameters, Status
 from tailrace_hw.crypto.work import work_layout
+from tailrace_hw.lib.stage import ReadyStage
 
 __all__ = ["Admission"]
 
@@ -30,7 +31,8 @@ class Admission(wiring.Component):
     as well, so that the two are in consecutive cycles.
 
     The packet's real length is held against ``length`` here: what is too much does not go out, and
-    the packet ends with LENGTH. Latency 1 cycle, order kept, nothing dropped.
+    the packet ends with LENGTH. Latency 2 cycles, order kept, nothing dropped. ``i.ready`` comes
+    from a register, and so does ``work``.
 
     Parameters
     ----------
@@ -61,11 +63,11 @@ class Admission(wiring.Component):
         In ``claim_ahead`` cycles, or so much later, there is one. Only with ``claim``.
     busy : In(Busy)
     in_use : Out(1)
-        A packet of a ``busy`` key is still on its way in.
+        A packet of a ``busy`` key was still on its way in, in the cycle before.
     """
 
     def __init__(self, lanes: int, rows: int, claim_ahead: int, steal_ahead: int):
-        if not 0 < claim_ahead <= steal_ahead - STAGES:
+        if not 1 < claim_ahead <= steal_ahead - STAGES:
             raise ValueError(f"claims {claim_ahead} ahead must be {STAGES} below {steal_ahead}")
         self._lanes = lanes
         self._rows = rows
@@ -90,81 +92,102 @@ class Admission(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        #: Whether a beat enters would go on into the check and its tables.
+        m.submodules.ready = ready = ReadyStage(self.i.payload.shape())
+        connect(m, flipped(self.i), ready.i)
+        i = ready.o
         # The beat that waits to enter, and what is constant for its packet.
-        beat = Signal.like(self.i.payload.beat, name="beat")
+        beat = Signal.like(i.payload.beat, name="beat")
         occupied, first = Signal(), Signal()
-        packet = Signal.like(self.i.payload, name="packet")
+        packet = Signal.like(i.payload, name="packet")
         job = packet.beat.meta
         enters = Signal()
         taken = Signal()
         m.d.comb += [
-            self.i.ready.eq(~occupied | enters),
-            taken.eq(self.i.valid & self.i.ready),
-            self.job.eq(job),
+            i.ready.eq(~occupied | enters),
+            taken.eq(i.valid & i.ready),
         ]
         with m.If(taken):
             m.d.sync += [
-                beat.eq(self.i.payload.beat),
-                first.eq(self.i.payload.first),
+                beat.eq(i.payload.beat),
+                first.eq(i.payload.first),
                 occupied.eq(1),
             ]
-            with m.If(self.i.payload.first):
-                m.d.sync += packet.eq(self.i.payload)
+            with m.If(i.payload.first):
+                m.d.sync += packet.eq(i.payload)
         with m.Elif(enters):
             m.d.sync += occupied.eq(0)
 
-        steal_next = self._describe(m, beat, first, packet, taken)
-        start_allowed = self._slots(m, enters, first, packet)
+        work = Signal.like(self.work.payload)
+        m.d.sync += [
+            self.work.valid.eq(enters),
+            self.work.payload.eq(work),
+            self.job.eq(job),
+        ]
+        steal_next = self._describe(m, i.payload, beat, first, packet, taken, work)
+        blocks = self._blocks(m, i.payload, taken)
+        start_allowed = self._slots(m, enters, first, packet, blocks, work.steal)
 
-        # A credit in hand, so that two beats can enter for sure, one right behind the other.
-        credit = Signal()
+        # Places in hand: taken ahead, so that what takes them does not wait for what needs them.
+        credits = Signal(range(4))
         m.d.comb += [
             enters.eq(
                 occupied
-                & credit
+                & (credits != 0)
                 & (~first | (start_allowed & self.result_ready))
-                & (~steal_next | (self.room & self.i.valid))
+                # Two beats can enter for sure, one right behind the other.
+                & (~steal_next | ((credits >= 2) & i.valid))
             ),
-            self.reserve.eq(self.room & (~credit | enters)),
+            self.reserve.eq(self.room & (credits != 3)),
             self.result_start.eq(enters & first),
-            self.work.valid.eq(enters),
         ]
-        m.d.sync += credit.eq(self.reserve | (credit & ~enters))
+        with m.If(self.reserve != enters):
+            m.d.sync += credits.eq(Mux(enters, credits - 1, credits + 1))
 
         under_way = Signal()
-        with m.If(taken & self.i.payload.first):
+        with m.If(taken & i.payload.first):
             m.d.sync += under_way.eq(1)
         with m.Elif(enters & beat.last):
             m.d.sync += under_way.eq(0)
-        m.d.comb += self.in_use.eq(under_way & same_key(self.busy, job))
+        # One packet is here, and the first beat of the next may wait in the stage before.
+        kept = ~ready.i.ready & i.payload.first
+        m.d.sync += self.in_use.eq(
+            (under_way & same_key(self.busy, job))
+            | (kept & same_key(self.busy, i.payload.beat.meta))
+        )
         return m
 
-    def _describe(self, m, beat, first, packet, taken):
+    def _describe(self, m, new, beat, first, packet, taken, work):
         """Fill in ``work``; returns whether the next beat must follow at once."""
-        work, job = self.work.payload, packet.beat.meta
+        job = packet.beat.meta
         size = 16 * self._lanes
         bits = exact_log2(size)
         # Beats that should still come, and whether this one should not have.
         remaining, beyond = Signal(15 - bits + 1), Signal()
-        length = self.i.payload.beat.meta.length
+        # Of the packet: no payload; bytes of its last beat; it has a partial block, and the last
+        # beat has nothing else. In registers, for all that waits for the answer.
+        empty_packet, tail = Signal(), Signal(range(size + 1))
+        partial, alone = Signal(), Signal()
+        length, operation = new.beat.meta.length, new.beat.meta.operation
         with m.If(taken):
-            with m.If(self.i.payload.first):
+            with m.If(new.first):
                 m.d.sync += [
                     remaining.eq(Mux(length == 0, 0, (length - 1)[bits:15])),
                     beyond.eq(0),
+                    empty_packet.eq(length == 0),
+                    tail.eq(Mux(length == 0, 0, (length - 1)[:bits] + 1)),
+                    partial.eq(is_xts(operation) & (length[:4] != 0)),
+                    # The one before it is a beat ahead.
+                    alone.eq((length - 1)[:bits] < 15),
                 ]
             with m.Elif(remaining == 0):
                 m.d.sync += beyond.eq(1)
             with m.Else():
                 m.d.sync += remaining.eq(remaining - 1)
 
-        empty_packet = job.length == 0
         final = ~beyond & (remaining == 0)
-        tail, there, used = (
-            Signal(range(size + 1), name=name) for name in ("tail", "there", "use")
-        )
+        there, used = (Signal(range(size + 1), name=name) for name in ("there", "use"))
         m.d.comb += [
-            tail.eq(Mux(empty_packet, 0, (job.length - 1)[:bits] + 1)),
             there.eq(size - beat.empty),
             used.eq(Mux(final & (tail < there), tail, there)),
         ]
@@ -187,29 +210,34 @@ class Admission(wiring.Component):
         for name in ("aad_length", "length", "tag_length", "function", "job", "key"):
             m.d.comb += work[name].eq(job[name])
 
-        steals = is_xts(job.operation) & (packet.status == Status.OK) & (job.length[:4] != 0)
-        alone = tail < 16  # the partial block is in the first lane, the one before it a beat ahead
+        steals = partial & (packet.status == Status.OK)
         ahead = ~beyond & (remaining == 1) & alone & ~beat.last
         m.d.comb += work.steal.eq(steals & (ahead | (final & ~alone & (tail == there))))
         return steals & ahead
 
-    def _slots(self, m, enters, first, packet):
+    @staticmethod
+    def _blocks(m, new, taken):
+        """Blocks of additional data of the packet that waits, if it is not refused."""
+        blocks, job = Signal(range(AAD_BLOCKS + 1)), new.beat.meta
+        with m.If(taken & new.first):
+            m.d.sync += blocks.eq(Mux(is_xts(job.operation), 0, (job.aad_length + 15)[4:]))
+        return blocks
+
+    def _slots(self, m, enters, first, packet, blocks, steal):
         """Whose the cycles of the side lane are; returns whether a packet may start."""
-        # Element k: the cycle in k cycles is taken, and by a claim.
-        near, far = self._claim_ahead, self._claim_ahead + STAGES
+        # Element k: the cycle in k cycles is taken, and by a claim. Seen from here: ``work`` is a
+        # cycle behind.
+        near = self._claim_ahead - 1
+        far = near + STAGES
         reserved = Signal(self._steal_ahead + 1)
         claimed = Signal(far + 1)
         new = Signal(far + 1)
-        job = packet.beat.meta
-        with_aad = ~is_xts(job.operation) & (packet.status == Status.OK)
-        blocks = Signal(range(AAD_BLOCKS + 1))
         since = Signal(range(AAD_BLOCKS + 1), init=AAD_BLOCKS)
-        steals = enters & self.work.payload.steal
+        steals = enters & steal
         m.d.comb += [
             self.granted.eq(self.claim & ~Mux(self.far, reserved[far], reserved[near])),
             new[near].eq(self.granted & ~self.far),
             new[far].eq(self.granted & self.far),
-            blocks.eq(Mux(with_aad, (job.aad_length + 15)[4:], 0)),
         ]
         m.d.sync += [
             reserved.eq((reserved | new | (steals << self._steal_ahead)) >> 1),
@@ -219,4 +247,4 @@ class Admission(wiring.Component):
             m.d.sync += since.eq(1)
         with m.Elif(since != AAD_BLOCKS):
             m.d.sync += since.eq(since + 1)
-        return ~reserved[0] & (since >= blocks)
+        return ~reserved[0] & ((since >= blocks) | (packet.status != Status.OK))

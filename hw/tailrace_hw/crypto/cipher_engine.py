@@ -107,8 +107,8 @@ class CipherEngine(wiring.Component):
     def latency(self) -> int:
         """Cycles from a beat offered on an idle ``i`` to the same beat on ``o``."""
         widths = 2 if self._width < self._inner else 0
-        # Skid stage, check, entry; then the datapath, the queue.
-        return widths + 3 + self._timing.done + 2
+        # Skid stage, check, entry and its register; then the datapath, the queue.
+        return widths + 4 + self._timing.done + 2
 
     def elaborate(self, platform):
         m = Module()
@@ -120,7 +120,7 @@ class CipherEngine(wiring.Component):
         m.submodules.datapath = datapath = Datapath(self._lanes, self._keys, xts=self._xts)
         depth = 2 * MAX_LENGTH // (self._inner // 8)
         m.submodules.commit = commit = CommitFifo(self._inner, OutputMeta, depth)
-        results_depth = 1 << (self._timing.done + 5).bit_length()
+        results_depth = 1 << (self._timing.done + 6).bit_length()
         m.submodules.outcomes = outcomes = ResultQueue(Result, results_depth)
 
         if self._width == self._inner:
@@ -170,6 +170,10 @@ class CipherEngine(wiring.Component):
         fault = Signal(SelfTestFault)
         with m.If(installer.o.payload.function == SELF_TEST_FUNCTION):
             m.d.comb += fault.eq(self.fault)
+        # Which row's IV to forget is known a cycle late, so that the check, which it stalls, has it
+        # from a register. ``busy`` falls a cycle later still.
+        iv_clear, cleared = Signal(), Signal.like(installer.row)
+        m.d.sync += [iv_clear.eq(installer.iv_clear), cleared.eq(installer.row)]
         m.d.comb += [
             self.ready.eq(installer.ready),
             installer.expanded.eq(expander.done),
@@ -184,10 +188,10 @@ class CipherEngine(wiring.Component):
             installer.info.eq(table.info),
             table.write.eq(installer.write),
             table.write_info.eq(installer.write_info),
-            check.iv_stall.eq(installer.iv_clear),
-            table.iv_row.eq(Mux(installer.iv_clear, installer.row, check.iv_row)),
-            table.iv_write.eq(installer.iv_clear | check.iv_write),
-            table.iv_data.eq(Mux(installer.iv_clear, 0, check.iv_data)),
+            check.iv_stall.eq(iv_clear),
+            table.iv_row.eq(Mux(iv_clear, cleared, check.iv_row)),
+            table.iv_write.eq(iv_clear | check.iv_write),
+            table.iv_data.eq(Mux(iv_clear, 0, check.iv_data)),
             admission.claim.eq(expander.claim),
             admission.far.eq(expander.far),
             expander.granted.eq(admission.granted),

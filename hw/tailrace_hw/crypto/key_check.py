@@ -55,6 +55,19 @@ def checked_layout(width: int, rows: int) -> data.StructLayout:
     )
 
 
+class _Early(data.Struct):
+    """What is known of a packet before the table has answered."""
+
+    #: LENGTH, AAD_LENGTH, TAG_LENGTH or OK.
+    status: Status
+    #: The self-test's.
+    own: 1
+    #: The table does not have such a row.
+    no_row: 1
+    xts: 1
+    encrypts: 1
+
+
 class KeyCheck(wiring.Component):
     """Looks up the key of each packet and says whether the packet may be worked on.
 
@@ -119,6 +132,7 @@ class KeyCheck(wiring.Component):
         taken, left = Signal(), Signal()
         job = held.meta
         index = exact_log2(self._rows)
+        early = self._look_early(m, taken)
         m.d.comb += [
             self.i.ready.eq(~occupied | left),
             taken.eq(self.i.valid & self.i.ready),
@@ -129,7 +143,7 @@ class KeyCheck(wiring.Component):
             self.o.payload.first.eq(first),
             self.o.payload.row.eq(job.key[:index]),
             self.o.payload.size.eq(self.look.size),
-            self.o.payload.status.eq(self._status(m, job)),
+            self.o.payload.status.eq(self._status(m, job, early)),
         ]
         with m.If(taken):
             m.d.sync += [held.eq(self.i.payload), occupied.eq(1)]
@@ -137,11 +151,11 @@ class KeyCheck(wiring.Component):
             m.d.sync += occupied.eq(0)
         with m.If(left):
             m.d.sync += first.eq(held.last)
-        m.d.sync += fresh.eq(
-            ~same_key(self.busy, JobParameters(Mux(taken, self.i.payload.meta, job)))
-        )
+        # Side by side with ``taken``, not behind it.
+        new_waits, held_waits = same_key(self.busy, self.i.payload.meta), same_key(self.busy, job)
+        m.d.sync += fresh.eq(~Mux(taken, new_waits, held_waits))
 
-        strict = self.look.strict & (job.operation == Operation.GCM_ENCRYPT)
+        strict = self.look.strict & early.encrypts
         m.d.comb += [
             self.iv_row.eq(job.key[:index]),
             self.iv_write.eq(left & first & strict & (self.o.payload.status == Status.OK)),
@@ -150,27 +164,42 @@ class KeyCheck(wiring.Component):
         ]
         return m
 
-    def _status(self, m, job):
-        status = Signal(Status)
-        info, last = self.look, self.look_iv
+    def _look_early(self, m, taken):
+        """What can be said of a packet without the table: in registers with it, for the path from
+        the table through ``_status`` back into the table is long."""
+        job, early = self.i.payload.meta, Signal(_Early)
         xts = is_xts(job.operation)
-        length = (job.length > MAX_LENGTH) | (xts & (job.length < 16))
+        status = Signal(Status)
         tag = Cat(job.tag_length == length for length in TAG_LENGTHS).any()
-        unknown = (job.key >= self._rows) | ~info.present | info.part
-        reused = job.j0 | (last.used & (big_endian(job.iv[:IV_BITS]) <= last.iv))
-        strict = info.strict & (job.operation == Operation.GCM_ENCRYPT)
-        with m.If(self.refuse & (job.function != SELF_TEST_FUNCTION)):
-            m.d.comb += status.eq(Status.SELF_TEST)
-        with m.Elif(length):
+        with m.If((job.length > MAX_LENGTH) | (xts & (job.length < 16))):
             m.d.comb += status.eq(Status.LENGTH)
         with m.Elif(~xts & (job.aad_length > MAX_AAD)):
             m.d.comb += status.eq(Status.AAD_LENGTH)
         with m.Elif(~xts & ~tag):
             m.d.comb += status.eq(Status.TAG_LENGTH)
+        with m.If(taken):
+            m.d.sync += [
+                early.status.eq(status),
+                early.own.eq(job.function == SELF_TEST_FUNCTION),
+                early.no_row.eq(job.key >= self._rows),
+                early.xts.eq(xts),
+                early.encrypts.eq(job.operation == Operation.GCM_ENCRYPT),
+            ]
+        return early
+
+    def _status(self, m, job, early):
+        status = Signal(Status)
+        info, last = self.look, self.look_iv
+        unknown = early.no_row | ~info.present | info.part
+        reused = job.j0 | (last.used & (big_endian(job.iv[:IV_BITS]) <= last.iv))
+        with m.If(self.refuse & ~early.own):
+            m.d.comb += status.eq(Status.SELF_TEST)
+        with m.Elif(early.status != Status.OK):
+            m.d.comb += status.eq(early.status)
         with m.Elif(unknown | (info.owner != job.function)):
             m.d.comb += status.eq(Status.KEY_UNKNOWN)
-        with m.Elif((info.kind == KeyKind.XTS) != xts):
+        with m.Elif((info.kind == KeyKind.XTS) != early.xts):
             m.d.comb += status.eq(Status.KEY_KIND)
-        with m.Elif(strict & reused):
+        with m.Elif(info.strict & early.encrypts & reused):
             m.d.comb += status.eq(Status.IV_REUSED)
         return status

@@ -51,7 +51,7 @@ class KeyInstaller(wiring.Component):
     o : Out(stream of KeyAnswer)
     busy : Out(Busy)
     in_use : In(1)
-        A packet of a ``busy`` key is still on its way in.
+        A packet of a ``busy`` key was still on its way in, in the cycle before.
     quiet : In(1)
         No beat has entered for ``drain`` cycles.
     row : Out(range(rows))
@@ -202,8 +202,8 @@ class KeyInstaller(wiring.Component):
                     ]
                     m.next = "DRAIN"
             with m.State("DRAIN"):
-                # A packet that passed the check as ``busy`` rose shows in ``in_use`` a cycle later.
-                seen = drain < self._drain - 1
+                # A packet that passed the check as ``busy`` rose shows in ``in_use`` 2 cycles on.
+                seen = drain < self._drain - 2
                 with m.If(self.in_use):
                     m.d.sync += drain.eq(self._drain)
                 with m.Elif((drain == 0) | (seen & self.quiet)):

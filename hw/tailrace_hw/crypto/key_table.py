@@ -1,6 +1,6 @@
 """What is known of each key beside its bits: whose it is, what it is for, its last IV."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -99,12 +99,20 @@ class KeyTable(wiring.Component):
         write, iv_write = infos.write_port(), ivs.write_port()
         look = infos.read_port(transparent_for=(write,))
         asked = infos.read_port(transparent_for=(write,))
-        look_iv = ivs.read_port(transparent_for=(iv_write,))
+        look_iv = ivs.read_port()
+        # What is written is seen by the look of the same cycle. Whether it is written is known last
+        # of all, so it goes into a register of its own, beside the comparison of the rows.
+        written, same_row, fresh_iv = Signal(), Signal(), Signal(LastIv)
+        m.d.sync += [
+            written.eq(self.iv_write),
+            same_row.eq(self.iv_row == self.look_row),
+            fresh_iv.eq(self.iv_data),
+        ]
         m.d.comb += [
             look.addr.eq(self.look_row),
             look_iv.addr.eq(self.look_row),
             self.look.eq(look.data),
-            self.look_iv.eq(look_iv.data),
+            self.look_iv.eq(Mux(written & same_row, fresh_iv, look_iv.data)),
             asked.addr.eq(self.row),
             self.info.eq(asked.data),
             write.addr.eq(self.row),

@@ -1,6 +1,6 @@
 """Asks what is known, one question after the other, and compares the answers."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,6 +20,10 @@ from tailrace_hw.crypto.types import (
 from tailrace_hw.lib.packet import PacketSignature
 
 __all__ = ["SelfTestExaminer"]
+
+
+#: Bits that are compared in the first cycle of two.
+_SLICE = 32
 
 
 def _number(data: bytes) -> int:
@@ -178,15 +182,18 @@ class SelfTestExaminer(wiring.Component):
         with m.Switch(step):
             for index, what in enumerate(self._steps):
                 with m.Case(index):
+                    # What is sent comes from registers: it is asked a cycle after the step began.
                     if isinstance(what, InstallStep):
-                        m.d.comb += [command.kind.eq(what.kind), command.size.eq(what.size)]
+                        m.d.sync += [command.kind.eq(what.kind), command.size.eq(what.size)]
                         continue
                     gcm = what.operation in (Operation.GCM_ENCRYPT, Operation.GCM_DECRYPT)
-                    m.d.comb += [
+                    m.d.sync += [
                         job.operation.eq(what.operation),
                         job.iv.eq(_number(known_answers.IV if gcm else known_answers.TWEAK)),
                         job.tag.eq(_number(what.tag)),
                         asked.eq(Const(_number(what.payload), len(asked))),
+                    ]
+                    m.d.comb += [
                         due.eq(Const(_number(what.output), len(due))),
                         gives_output.eq(bool(what.output)),
                         wanted.status.eq(what.status),
@@ -208,28 +215,48 @@ class SelfTestExaminer(wiring.Component):
         beat, bits = self.output.payload, 8 * self._bytes
         answer = self.answers.payload
         ends = came == self._beats - 1
-        right_beat, right_answer = Signal(), Signal()
+        # The comparison is wide, so that a register stands in it; all that it counts for waits.
+        beat_came, beat_ends, beat_differs = Signal(), Signal(), Signal(-(-bits // _SLICE) + 1)
+        result_came, result_differs = Signal(), Signal(-(-len(wanted.as_value()) // _SLICE))
+        answer_came, answer_differs = Signal(), Signal()
         m.d.comb += [
             self.output.ready.eq(1),
             self.results.ready.eq(1),
             self.answers.ready.eq(1),
-            right_beat.eq(
-                (beat.data == due.word_select(came, bits))
-                & (beat.last == ends)
-                & (beat.empty == Mux(ends, self._bytes * self._beats - self._length, 0))
-                & (beat.meta.job == step)
+        ]
+        frame = (
+            (beat.last == ends)
+            & (beat.empty == Mux(ends, self._bytes * self._beats - self._length, 0))
+            & (beat.meta.job == step)
+        )
+        m.d.sync += [
+            beat_came.eq(self.output.valid),
+            beat_ends.eq(ends),
+            beat_differs.eq(Cat(~frame, *_differences(beat.data, due.word_select(came, bits)))),
+            result_came.eq(self.results.valid),
+            result_differs.eq(
+                Cat(*_differences(self.results.payload.as_value(), wanted.as_value()))
             ),
-            right_answer.eq((answer.status == KeyStatus.OK) & (answer.key == self._row)),
+            answer_came.eq(self.answers.valid),
+            answer_differs.eq((answer.status != KeyStatus.OK) | (answer.key != self._row)),
         ]
         with m.If(self.output.valid):
-            m.d.sync += [came.eq(came + 1), got_all.eq(ends)]
-            with m.If(got_all | ~right_beat):
+            m.d.sync += came.eq(came + 1)
+        with m.If(beat_came):
+            m.d.sync += got_all.eq(beat_ends)
+            with m.If(got_all | beat_differs.any()):
                 m.d.sync += wrong.eq(1)
-        with m.If(self.results.valid):
+        with m.If(result_came):
             m.d.sync += got_result.eq(1)
-            with m.If(installs | got_result | (self.results.payload != wanted)):
+            with m.If(installs | got_result | result_differs.any()):
                 m.d.sync += wrong.eq(1)
-        with m.If(self.answers.valid):
+        with m.If(answer_came):
             m.d.sync += got_result.eq(1)
-            with m.If(~installs | got_result | ~right_answer):
+            with m.If(~installs | got_result | answer_differs):
                 m.d.sync += wrong.eq(1)
+
+
+def _differences(one, other):
+    """Of each slice, whether the two differ in it."""
+    differs = one ^ other
+    return [differs[at : at + _SLICE].any() for at in range(0, len(differs), _SLICE)]
