@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pyosys
 from amaranth.back import rtlil
-from amaranth.hdl import ClockDomain, Module
+from amaranth.hdl import ClockDomain, Module, Value
 from amaranth.lib import wiring
 
 from tailrace_sim.build import build_root
@@ -42,7 +42,7 @@ prep -top top
 """
 
 #: Proof for all time. ABC's counterexample has no names in it, so it is not asked for one.
-PROOF = ("mode prove\naigsmt none\ntimeout {timeout}", "abc pdr")
+PROOF = ("mode prove\naigsmt none\ntimeout {timeout}", "abc dc2; scorr; dc2; scorr; pdr")
 #: Counterexample as a VCD file: the shortest within this many cycles.
 SEARCH = ("mode bmc\ndepth 40\ntimeout {timeout}", "smtbmc z3")
 
@@ -114,7 +114,7 @@ def _rtlil(top: wiring.Component) -> str:
     module = Module()
     module.domains.sync = sync = ClockDomain(reset_less=True)
     module.submodules.proof = top
-    ports = [value for _, _, value in top.signature.flatten(top)]
+    ports = [Value.cast(value) for _, _, value in top.signature.flatten(top)]
     return rtlil.convert(module, name="top", ports=[sync.clk, *ports], emit_src=False)
 
 
