@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tailrace_hw.config import Config
+from tailrace_sim.demo_crypto import Sealed, sealed_rows
 from tailrace_sim.pcie_limit import link_bytes_per_cycle
 from tailrace_sim.report import Report, depth_figure, histogram_figure, throughput_figure
 
@@ -42,6 +43,7 @@ class Outcome:
     interrupts : MSI-X messages
     dma_read, dma_written : bytes
     seed : of the run
+    sealed : what the cipher engine did with the frames; None if there is none
     """
 
     inputs: list[bytes]
@@ -58,6 +60,7 @@ class Outcome:
     dma_read: int
     dma_written: int
     seed: int
+    sealed: Sealed | None = None
 
     def difference(self) -> str | None:
         """What is wrong with the output, None if every frame came back exactly once and in order.
@@ -158,6 +161,7 @@ def write_report(
         f"seed {outcome.seed}; all times are core clock cycles",
     )
     report.table("Result", rows)
+    report.table("Cipher engine", sealed_rows(outcome.sealed, config))
     if outcome.outputs:
         report.figure(
             "Latency, wire to driver",

@@ -9,6 +9,7 @@ from cocotb.triggers import Event
 
 from tailrace.virtio.net import VirtioNet
 from tailrace.virtio.net_types import NetOptions, TxFrame
+from tailrace_sim.demo_crypto_run import seal_frames
 from tailrace_sim.demo_report import match
 from tailrace_sim.run import parameters, seed
 from tailrace_sim.system import System
@@ -84,7 +85,8 @@ class Replay:
 
 @cocotb.test()
 async def demo(dut) -> None:
-    """Replay the frames of ``input.txt`` and leave ``outcome.json`` and ``output.txt``."""
+    """Replay the frames of ``input.txt`` and seal them; leave ``outcome.json`` and ``output.txt``.
+    """
     settings = parameters()
     work = Path(settings["work"])
     inputs = load_frames(work / "input.txt")
@@ -119,5 +121,7 @@ async def demo(dut) -> None:
         "dma_written": traffic.write_bytes,
         "seed": seed(),
     }
+    # Behind all that was measured.
+    outcome["sealed"] = await seal_frames(system, inputs)
     save_frames(work / "output.txt", [data for data, _, _ in outputs])
     (work / "outcome.json").write_text(json.dumps(outcome))

@@ -7,6 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from scapy.layers.l2 import Ether
 
+from tailrace.crypto.aead import AESGCM, AESXTS
+from tailrace.crypto.cipher import Fault
+from tailrace.jobs.types import Job
+from tailrace.regs.job_memory import JobOpcode
 from tailrace.virtio.net import VirtioNet
 from tailrace.virtio.net_types import Frame, NetOptions, TxFrame
 from tailrace_sim.bfm.mac_port import WireFrame
@@ -18,10 +22,14 @@ BANNER = """\
 Tailrace, {identity.width} bits wide, {identity.queue_pairs} queue pairs, in a simulated PCIe slot.
   system, device, host, port, management   the device, its driver, the wire: docs/driver.md
   net                                      virtio-net, up: net.transmit, net.receive, TxFrame
+  device.jobs(), device.cipher()           a job queue, and the cipher engine through one: Job,
+                                           JobOpcode, AESGCM, AESXTS, Fault
   counters(), errors(), wait(cycles)       to be awaited; show(frames) not
 Time passes only while something is awaited. Ctrl-C ends that, Ctrl-D the session. For example:
   await net.transmit([TxFrame(bytes(64))]); show(await port.receive())
-  port.send(bytes(Ether()/ARP(pdst="10.0.0.2"))); show(await net.receive(timeout=10_000))"""
+  port.send(bytes(Ether()/ARP(pdst="10.0.0.2"))); show(await net.receive(timeout=10_000))
+  cipher = await device.cipher(); gcm = await AESGCM.create(cipher, bytes(16))
+  await gcm.encrypt(bytes(12), b"secret", None)"""
 
 
 def _table(console: Console, rows: Iterable[tuple[str, Any]]) -> None:
@@ -70,6 +78,7 @@ def names_of(system: System, net: VirtioNet) -> dict[str, Any]:
         "system": system, "device": system.device, "host": system.host, "port": system.port,
         "management": management, "net": net, "wait": system.wait,
         "counters": counters, "errors": errors, "show": show,
+        "Job": Job, "JobOpcode": JobOpcode, "AESGCM": AESGCM, "AESXTS": AESXTS, "Fault": Fault,
         "TxFrame": TxFrame, "NetOptions": NetOptions,
         "Ether": l2.Ether, "ARP": l2.ARP, "IP": inet.IP, "ICMP": inet.ICMP, "UDP": inet.UDP,
         "TCP": inet.TCP,

@@ -14,8 +14,19 @@ from tailrace_sim.build import BuildError, repository
 from tailrace_sim.cli.terminal import check_writable, make_console, working
 from tailrace_sim.run import SimulationError
 
-__all__ = ["NotHere", "bench", "benches", "load", "page"]
+__all__ = [
+    "FIGURES", "FiguresOption", "NotHere", "PageOption", "bench", "benches", "load", "page",
+]  # fmt: skip
 
+FiguresOption = Annotated[
+    Path, typer.Option("--json", metavar="FILE", help="Where the figures go.")
+]
+PageOption = Annotated[
+    Path | None, typer.Option("--page", metavar="FILE", help="Write a Markdown page as well.")
+]
+
+#: Where the figures go unless somebody says otherwise.
+FIGURES = Path("out/bench.json")
 #: Members of a measured row, in the order of the table.
 _MEMBERS = ("bench", "measure", "value", "unit", "goal", "met")
 
@@ -83,12 +94,8 @@ def bench(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all of them.")
     ] = None,
-    output: Annotated[
-        Path, typer.Option("--json", metavar="FILE", help="Where the figures go.")
-    ] = Path("out/bench.json"),
-    page_file: Annotated[
-        Path | None, typer.Option("--page", metavar="FILE", help="Write a Markdown page as well.")
-    ] = None,
+    output: FiguresOption = FIGURES,
+    page_file: PageOption = None,
 ) -> None:
     """Measure the device in cycles and compare with its goals."""
     known = benches()

@@ -25,6 +25,7 @@ from tailrace_sim.cli.looking import (
 )
 from tailrace_sim.cli.progress import following, told_how_far
 from tailrace_sim.cli.terminal import check_writable, make_console, print_rows, writing
+from tailrace_sim.demo_crypto import Sealed, sealed_rows
 from tailrace_sim.demo_report import Outcome, summary_rows, write_report
 from tailrace_sim.device import check_backend, default_backend
 from tailrace_sim.look import Look
@@ -124,7 +125,10 @@ def _simulate_in(
             raise UserError(str(error)) from error
     values = json.loads((work / "outcome.json").read_text())
     outputs = traffic.load_frames(work / "output.txt")
-    return Outcome(inputs=inputs, outputs=outputs, **values), result.directory
+    sealed = values.pop("sealed")
+    if sealed is not None:
+        sealed = Sealed(**sealed)
+    return Outcome(inputs=inputs, outputs=outputs, sealed=sealed, **values), result.directory
 
 
 def demo(
@@ -204,7 +208,7 @@ def demo(
     report_look(look, directory, output, model, settings, console)
 
     rows = summary_rows(outcome, settings)
-    print_rows(console, rows)
+    print_rows(console, [*rows, *sealed_rows(outcome.sealed, settings)])
     nanoseconds = 1e9 / settings.clock_hz
     left = [
         CapturedFrame(frame, round(start * nanoseconds))
@@ -218,4 +222,7 @@ def demo(
     difference = outcome.difference()
     if difference:
         raise UserError(f"output differs from input: {difference}; replay with --seed {seed}")
+    wrong = outcome.sealed and outcome.sealed.wrong()
+    if wrong:
+        raise UserError(f"the cipher engine: {wrong}; replay with --seed {seed}")
     console.print(f"all {len(inputs)} frames came back identical, in order within each queue")

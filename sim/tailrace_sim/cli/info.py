@@ -49,7 +49,7 @@ def info(width: WidthOption = None, config: ConfigOption = None) -> None:
     console = make_console()
     with working(console, "asking the device (builds its model if it is not cached)"):
         found = _ask(settings)
-    for heading in ("identity", "functions", "network"):
+    for heading in ("identity", "functions", "network", "job queues", "cipher engine"):
         _section(console, heading, found[heading])
     _section(console, "features", dict.fromkeys(found["features"], ""))
     used = {name: value for name, value in found["counters"].items() if value}

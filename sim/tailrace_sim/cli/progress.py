@@ -12,11 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 __all__ = ["following", "told_how_far"]
 
+#: What is counted unless somebody says otherwise.
+_FRAMES = "frames were back"
+
 
 def _follow(
     path: Path, trace: Path | None, progress: Progress, task: Any, finished: threading.Event
 ) -> None:
-    """Move the bar as the simulation writes how many frames are back; show its trace above."""
+    """Move the bar as the simulation writes how far it is; show its trace above."""
     with open(trace or os.devnull) as lines:
         over = False
         while not over:
@@ -28,46 +31,51 @@ def _follow(
 
 
 @contextmanager
-def told_how_far(console: Console, total: int, marker: Path | None = None) -> Iterator[None]:
-    """An interrupt while this is open says how many frames were back.
+def told_how_far(
+    console: Console, total: int, marker: Path | None = None, *, what: str = _FRAMES
+) -> Iterator[None]:
+    """An interrupt while this is open says how far it came.
 
     Parameters
     ----------
-    total : frames
+    total : frames, or what else there is
     marker : where the simulation writes their number; None: there is no simulation yet
+    what : is counted
     """
     try:
         yield
     except KeyboardInterrupt:
         back = marker.read_text() if marker is not None and marker.exists() else ""
         note = "" if back else "; the driver was not up yet"
-        console.print(f"{back or 0} of {total} frames were back{note}")
+        console.print(f"{back or 0} of {total} {what}{note}")
         raise
 
 
 @contextmanager
 def following(
-    console: Console, marker: Path, total: int, trace: Path | None = None
-) -> Iterator[None]:
+    console: Console, marker: Path, total: int, trace: Path | None = None, *,
+    doing: str = "replaying", what: str = _FRAMES,
+) -> Iterator[None]:  # fmt: skip
     """Show a bar while this is open; an interrupt says how far it came.
 
     Parameters
     ----------
     marker : where the simulation writes its progress
-    total : frames
+    total : frames, or what else there is
     trace : file whose lines are shown as they come
+    doing, what : is done, and is counted
     """
     if trace is not None:
         trace.write_text("")
     marker.unlink(missing_ok=True)
     finished = threading.Event()
-    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=total)
         follower = threading.Thread(target=_follow, args=(marker, trace, progress, task, finished))
         follower.start()
         try:
-            with told_how_far(console, total, marker):
+            with told_how_far(console, total, marker, what=what):
                 yield
         finally:
             finished.set()

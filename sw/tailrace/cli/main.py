@@ -22,8 +22,8 @@ _SIGNALLED = 128
 _INTERRUPTED = 130
 #: Order in ``--help``: the main job first.
 _ORDER = [
-    "demo", "shell", "serve", "plug", "linux", "test", "bench", "info", "verilog", "synth", "board",
-    "regs",
+    "demo", "shell", "serve", "plug", "linux", "crypto", "test", "bench", "info", "verilog",
+    "synth", "board", "regs",
 ]  # fmt: skip
 
 #: Options whose value may be left out, which Typer has not: the value that they have then.
@@ -47,18 +47,31 @@ def _rank(entry: EntryPoint) -> tuple[int, str]:
 
 def _application() -> "typer.Typer":
     import typer
+    from typer.core import TyperGroup
+
+    entries = sorted(entry_points(group="tailrace.verbs"), key=_rank)
+    # Loading a verb may load a simulator: only the one that is asked for, if any.
+    asked = [entry for entry in entries if entry.name in sys.argv[1:2]] or entries
+
+    class InOrder(TyperGroup):
+        """Typer puts verbs that have verbs of their own behind all others."""
+
+        def list_commands(self, ctx: Any) -> list[str]:
+            return [entry.name for entry in asked]
 
     app = typer.Typer(
+        cls=InOrder,
         help="Tailrace, an open data processing unit: run it, test it, generate it.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    entries = sorted(entry_points(group="tailrace.verbs"), key=_rank)
-    # Loading a verb may load a simulator: only the one that is asked for, if any.
-    asked = [entry for entry in entries if entry.name in sys.argv[1:2]]
-    for entry in asked or entries:
-        app.command(entry.name)(entry.load())
+    for entry in asked:
+        verb = entry.load()
+        if isinstance(verb, typer.Typer):
+            app.add_typer(verb, name=entry.name)
+        else:
+            app.command(entry.name)(verb)
 
     @app.callback()
     def root() -> None:

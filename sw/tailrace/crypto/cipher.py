@@ -11,16 +11,32 @@ from tailrace.host import poll
 from tailrace.jobs.data import Request, run_data
 from tailrace.jobs.errors import JobError
 from tailrace.jobs.queue import JobQueue
-from tailrace.jobs.types import JobResult
+from tailrace.jobs.types import JobResult, Registers
 from tailrace.regs import address_map, crypto
 from tailrace.regs.job_memory import JobOpcode, JobStatus, KeyKind
 
 if TYPE_CHECKING:
     from tailrace.device import Tailrace
 
-__all__ = ["Cipher", "CipherCounters", "CipherShape", "Fault"]
+__all__ = ["Cipher", "CipherCounters", "CipherShape", "Fault", "self_test_state"]
 
 _BASE = address_map.CRYPTO
+
+
+def _field(value: int, place: tuple[int, int]) -> int:
+    lowest, width = place
+    return value >> lowest & (1 << width) - 1
+
+
+async def self_test_state(registers: Registers) -> str:
+    """How the last self-test has ended: busy, passed or failed."""
+    state = await registers.read(_BASE + crypto.SELF_TEST_STATE)
+    if _field(state, crypto.SELF_TEST_STATE__BUSY):
+        return "busy"
+    passed = bool(_field(state, crypto.SELF_TEST_STATE__PASSED))
+    if passed == bool(_field(state, crypto.SELF_TEST_STATE__FAILED)):
+        raise TailraceError(f"the self-test can't have ended with state 0x{state:x}")
+    return "passed" if passed else "failed"
 
 
 class Fault(enum.Enum):
@@ -45,6 +61,16 @@ class CipherShape:
     xts: bool
     lanes: int
 
+    @classmethod
+    async def read(cls, registers: Registers) -> "CipherShape":
+        """From the management function's registers; no ``keys`` if there is no cipher engine."""
+        value = await registers.read(_BASE + crypto.SHAPE)
+        return cls(
+            _field(value, crypto.SHAPE__KEYS),
+            bool(_field(value, crypto.SHAPE__XTS)),
+            _field(value, crypto.SHAPE__LANES),
+        )
+
 
 @dataclass(frozen=True)
 class CipherCounters:
@@ -63,11 +89,6 @@ class CipherCounters:
     installed: int
     key_refused: int
     last_wrong_tag: int
-
-
-def _field(value: int, place: tuple[int, int]) -> int:
-    lowest, width = place
-    return value >> lowest & (1 << width) - 1
 
 
 class Cipher:
@@ -106,12 +127,7 @@ class Cipher:
         TailraceError
             The device has no cipher engine.
         """
-        value = await queue.registers.read(_BASE + crypto.SHAPE)
-        shape = CipherShape(
-            _field(value, crypto.SHAPE__KEYS),
-            bool(_field(value, crypto.SHAPE__XTS)),
-            _field(value, crypto.SHAPE__LANES),
-        )
+        shape = await CipherShape.read(queue.registers)
         if not shape.keys:
             raise TailraceError("the device has no cipher engine")
         return cls(queue, shape, table or KeyTable(shape.keys))
@@ -125,12 +141,12 @@ class Cipher:
         False is right, and the engine refuses to work until a run has passed.
         """
         registers = self.queue.registers
-        state = 0
+        state = ""
 
         async def over() -> bool:
             nonlocal state
-            state = await registers.read(_BASE + crypto.SELF_TEST_STATE)
-            return not _field(state, crypto.SELF_TEST_STATE__BUSY)
+            state = await self_test_state(registers)
+            return state != "busy"
 
         # While a run is under way, that after reset for one, a start has no effect.
         await poll(self.queue.host, "the end of a self-test", over, timeout=timeout)
@@ -138,10 +154,7 @@ class Cipher:
         fault = 0 if inject is None else 1 << inject.value
         await registers.write(_BASE + crypto.SELF_TEST, start | fault)
         await poll(self.queue.host, "the end of the self-test", over, timeout=timeout)
-        passed = bool(_field(state, crypto.SELF_TEST_STATE__PASSED))
-        if passed == bool(_field(state, crypto.SELF_TEST_STATE__FAILED)):
-            raise TailraceError(f"the self-test can't have ended with state 0x{state:x}")
-        return passed
+        return state == "passed"
 
     async def counters(self) -> CipherCounters:
         registers = self.queue.registers
