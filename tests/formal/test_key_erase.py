@@ -129,10 +129,7 @@ class _Environment(wiring.Component):
             factors=stream.Signature(pair, always_ready=True).flip().create(),
         )
         asks = self.keys.payload
-        m.d.comb += [
-            self.keys.valid.eq(self.request),
-            self.key_answers.ready.eq(self.taken),
-        ]
+        m.d.comb += [self.keys.valid.eq(self.request), self.key_answers.ready.eq(self.taken)]
         m.d.comb += asks.size.eq(self.no_size.replicate(2))
         for name in ("action", "function", "key", "kind"):
             m.d.comb += asks[name].eq(getattr(self, name))
@@ -372,7 +369,6 @@ PROOFS = {
     f"{name}-{row}": lambda sources, proof=proof, row=row: proof(sources, 4, row)
     for name, proof in KINDS.items() for row in range(4)
 }  # fmt: skip
-#: The others take minutes together.
 IN_EVERY_RUN = ("owner-0", "whole-0", "rows-0")
 
 
