@@ -223,9 +223,9 @@ FAULTS = {
     "forgets-too-much": ("queue", "written.eq(committed),", "written.eq(committed - 1),"),
     "keeps-places": ("queue", "(next_written - committed)", "(next_written - committed - 1)"),
     "gives-twice": ("queue", "m.d.sync += forgotten.eq(0)", ""),
-    "ignores-release": ("queue", "(self.release + fetch", "(fetch"),
+    "ignores-release": ("queue", "change = self.release - self.reserve", "change = -self.reserve"),
     "hides-a-place": ("queue", "init=self._depth", "init=self._depth - 1"),
-    "place-too-early": ("queue", "(self.release + fetch", "(self.release + self.i.valid"),
+    "place-too-early": ("queue", "Mux(fetch, and_fetched", "Mux(self.i.valid, and_fetched"),
 }  # fmt: skip
 
 

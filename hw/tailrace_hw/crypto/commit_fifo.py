@@ -1,6 +1,6 @@
 """The queue at the engine's end, which forgets packets that are not authentic."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -106,7 +106,14 @@ class CommitFifo(wiring.Component):
 
         free = Signal(range(self._depth + 1), init=self._depth)
         m.d.comb += self.room.eq(free != 0)
-        m.d.sync += free.eq(free + forgotten + (self.release + fetch - self.reserve))
+        # Whether a row is read depends on ``o.ready``, the last thing known: both sums are ready.
+        given, and_fetched = Signal.like(free), Signal.like(free)
+        change = self.release - self.reserve
+        m.d.comb += [
+            given.eq(free + forgotten + change),
+            and_fetched.eq(free + forgotten + (change + 1)),
+        ]
+        m.d.sync += free.eq(Mux(fetch, and_fetched, given))
         return m
 
     def _write_side(self, m, port, committed, forgotten):
