@@ -45,3 +45,10 @@ def test_nothing_leaks(packets):
 
 def test_random_messages():
     simulate("random_messages", rounds=4)
+
+
+@pytest.mark.parametrize(
+    "name", ["wrong_jobs", "bad_memory", "key_dies_in_traffic", "resets", "self_test"]
+)
+def test_bad(name):
+    simulate(name, "device_bad_cocotb")
