@@ -57,6 +57,8 @@ async def wrong_jobs(dut):
     data, iv = rng.randbytes(100), rng.randbytes(12)
     seal = JobOpcode.GCM_ENCRYPT
     keys = mine.shape.keys
+    # Each driver has tried places that the other function has.
+    before = (await mine.counters()).key_refused
     for wanted, opcode, payload, given in (
         (JobStatus.KEY_UNKNOWN, seal, data, {"key": theirs.index}),
         (JobStatus.KEY_UNKNOWN, seal, data, {"key": 900}),
@@ -89,7 +91,7 @@ async def wrong_jobs(dut):
     assert counters.failed["KEY_UNKNOWN"] == 5
     assert counters.failed["TAG_LENGTH"] == 6
     assert counters.failed["IV_REUSED"] == 2
-    assert counters.key_refused == 4
+    assert counters.key_refused - before == 4
     for cipher in (mine, other):
         await works(cipher, rng)
     assert not await system.device.management.errors()
@@ -159,7 +161,7 @@ async def resets(dut):
     buffer = host.alloc(32 << 10)
     job = Job(JobOpcode.GCM_ENCRYPT, (buffer.address, 16384), (buffer.address + 16384, 16384),
               key=mine_key.index, iv=bytes(12))  # fmt: skip
-    tickets = [await mine.queue.submit(job) for _ in range(20)]
+    tickets = [await mine.queue.submit(job) for _ in range(60)]
     await mine.queue.kick()
     beside = cocotb.start_soon(works(other, rng))
     await mine.queue.wait(tickets[0])
