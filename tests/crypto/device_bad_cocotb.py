@@ -174,7 +174,8 @@ async def resets(dut):
         except JobReset:
             dropped += 1
     assert dropped >= 10
-    assert (await mine.queue.counters()).dropped == dropped
+    # The device counts those that it had begun.
+    assert 0 < (await mine.queue.counters()).dropped <= dropped
     # Keys outlive their queue's reset.
     assert (await mine.queue.run(job)).ok
     # A function's reset: its queue is stopped, its keys are gone, those of the other are not.
