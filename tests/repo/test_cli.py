@@ -117,6 +117,13 @@ def test_a_bad_argument_gives_one_line(cli, arguments, words):
     assert "Traceback" not in result.stdout + result.stderr
 
 
+def test_verbs_come_in_their_order(cli):
+    """Typer would put one that has verbs of its own behind all others."""
+    text = cli("--help").stdout
+    places = [text.index(f"│ {verb} ") for verb in ("demo", "crypto", "test", "regs")]
+    assert places == sorted(places)
+
+
 def test_a_filter_that_matches_nothing_fails():
     result = tailrace("test", "repo", "-j", "1", "-k", "no_test_has_this_name")
     assert result.returncode == 1
@@ -214,7 +221,8 @@ def test_a_missing_compiler_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     "verb",
-    ["", "demo", "shell", "serve", "test", "bench", "info", "verilog", "synth", "board", "regs"],
+    ["", "demo", "shell", "serve", "crypto", "test", "bench", "info", "verilog", "synth", "board",
+     "regs"],
 )
 def test_every_verb_has_help(cli, verb):
     result = cli(*([verb] if verb else []), "--help")
