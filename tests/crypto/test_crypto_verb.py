@@ -102,6 +102,7 @@ def test_a_file_there_and_back(cli, tmp_path, key_file):
         (KEY, 30, "it does not open: the key is another one, or the file is damaged"),
         (KEY, -1, "it is damaged, cut off or not in its order: chunk 1 does not open"),
     ],
+    ids=["another key", "first chunk", "last chunk"],
 )
 def test_what_does_not_open_leaves_nothing(cli, tmp_path, key, damage, words):
     header = Header(bytes(7), 50)
