@@ -268,7 +268,7 @@ class Config:
 
 
 #: What the types of values are called.
-_KINDS = {int: "a number", str: "text", bool: "true or false"}
+_KINDS: dict[Any, str] = {int: "a number", str: "text", bool: "true or false"}
 
 
 def _said(value: Any) -> str:
