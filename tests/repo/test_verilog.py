@@ -11,10 +11,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from tailrace_hw import emit
-from tailrace_hw.config import Config, VirtioNetConfig
+from tailrace_hw.config import Config, JobsConfig, VirtioNetConfig
 from tailrace_hw.verilog import convert
 from tailrace_sim.build import toolchain_env
-from tailrace_sim.device import device_verilog
+from tailrace_sim.device import NO_CIPHER, device_verilog
 
 ELABORATE = """
 import hashlib
@@ -100,7 +100,11 @@ def lint(text: str, folder, waivers: bool = True) -> str:
 
 @pytest.mark.parametrize(
     "config",
-    [Config(), Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2))],
+    [
+        # The cipher engine at one width only: at 512 bits it takes minutes and gigabytes.
+        Config(jobs=NO_CIPHER),
+        Config(width=64, virtio_net=VirtioNetConfig(queue_pairs=2), jobs=JobsConfig(keys=16)),
+    ],
     ids=["default", "width64"],
 )
 def test_the_device_is_clean_under_wall(tmp_path, config):
