@@ -7,45 +7,13 @@ from amaranth.sim import Simulator
 
 from tailrace_hw.crypto.key_expander import KeyExpander
 from tailrace_hw.crypto.types import STAGES, KeyKind, KeySize
+from tailrace_sim.states import States
 
 POWERS = 6
 CASES = [(KeyKind.GCM, size) for size in KeySize] + [
     (KeyKind.XTS, KeySize.AES_128),
     (KeyKind.XTS, KeySize.AES_256),
 ]
-
-
-class States:
-    """Signals' values over time, out of a VCD file."""
-
-    def __init__(self, path):
-        self._names: dict[str, list[str]] = {}
-        self._changes: list[tuple[int, str, str]] = []
-        scope: list[str] = []
-        now = 0
-        for line in path.read_text().splitlines():
-            words = line.split()
-            if words[:1] == ["$scope"]:
-                scope.append(words[2])
-            elif words[:1] == ["$upscope"]:
-                scope.pop()
-            elif words[:1] == ["$var"]:
-                self._names.setdefault(words[3], []).append(".".join([*scope, words[4]]))
-            elif line[:1] == "#":
-                now = int(line[1:])
-            elif line[:1] in "01":
-                self._changes.append((now, line[1:].strip(), line[0]))
-            elif line[:1] in "bs" and len(words) == 2:
-                self._changes.append((now, words[1], words[0][1:]))
-
-    def at(self, time: int) -> dict[str, str]:
-        """All values at a time, but those of the inputs."""
-        values = {}
-        for when, key, value in self._changes:
-            if when <= time:
-                for name in self._names[key]:
-                    values[name] = value
-        return values
 
 
 def expand(path, kind, size, seed: int) -> tuple[States, int, int]:

@@ -45,8 +45,9 @@ class CipherRegisters(wiring.Component):
     action : In(KeyAction)
     key_status : In(KeyStatus)
     errors : Out(stream of ErrorEvent)
-        The self-test has failed. A failure that comes while the event of an earlier one still waits
-        is told of with that one.
+        The self-test has failed, and the run before had not: a failure behind another one, without
+        a run that passed between them, is not told of again. ``self_test_state`` has the last run's
+        end.
     """
 
     def __init__(self, keys: int, lanes: int, *, xts: bool):
