@@ -65,8 +65,8 @@ def test_a_foreign_key_can_neither_be_used_nor_deleted():
         bench.run(aead.encrypt(bytes(12), b"x", None))
     with pytest.raises(JobError, match="KEY_INSTALL of key 0 ended with KEY_TAKEN"):
         bench.run(aead.key.replace(bytes(16)))
-    with pytest.raises(JobError, match="KEY_DELETE of key 0 ended with KEY_NOT_THERE"):
-        bench.run(aead.close())
+    bench.run(aead.close())  # not ours, so nothing of ours is there any more
+    assert 0 in bench.cipher.engine._keys
 
 
 def test_ciphers_of_a_function_share_its_places():
@@ -117,8 +117,9 @@ def test_keys_are_gone_with_a_function_level_reset():
     bench.run(cipher.queue.reset())
     with pytest.raises(JobError, match=r"KEY_UNKNOWN: .*a function level reset deletes all"):
         bench.run(aead.encrypt(bytes(12), b"x", None))
-    with pytest.raises(JobError, match="KEY_NOT_THERE"):
-        bench.run(aead.close())
+    bench.run(aead.close())  # it is gone, which is what was asked for
+    bench.run(aead.close())
+    assert aead.key.deleted
     assert cipher.table.free == 16
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tailrace.crypto.cipher import Cipher
-from tailrace.crypto.errors import BadMessage, InvalidTag
+from tailrace.crypto.errors import BadMessage, InvalidTag, KeyGone
 from tailrace.crypto.gcm_iv import ZERO_BLOCK_J0, j0_of
 from tailrace.crypto.keys import Key
-from tailrace.jobs.data import Request, run_data
+from tailrace.jobs.data import Ended, Request, run_data
 from tailrace.regs.job_memory import (
     MAX_AAD,
     MAX_CIPHER,
@@ -37,7 +37,6 @@ class AESGCM:
         self._cipher = cipher
         self.key = key
         self.tag_length = tag_length
-        self._subkey: bytes | None = None
 
     @classmethod
     async def create(
@@ -69,7 +68,7 @@ class AESGCM:
         Raises
         ------
         InvalidTag
-            It is not authentic; nothing of it was decrypted.
+            It is not authentic, or shorter than the tag; nothing of it was decrypted.
         """
         [plaintext] = await self.decrypt_many([(nonce, data, associated_data)])
         if plaintext is None:
@@ -78,67 +77,79 @@ class AESGCM:
 
     async def encrypt_many(self, messages: Sequence[Message]) -> list[bytes]:
         """:meth:`encrypt` of each, as many at once as the queue holds."""
-        await self._prepare(messages, encrypts=True)
-        ended = await run_data(self._cipher.queue, map(self._encryption, messages))
+        ended = await self._run(messages, JobOpcode.GCM_ENCRYPT)
         return [end.check("GCM_ENCRYPT") + end.result.tag[: self.tag_length] for end in ended]
 
     async def decrypt_many(self, messages: Sequence[Message]) -> list[bytes | None]:
-        """:meth:`decrypt` of each; None in the place of one whose tag is wrong."""
-        await self._prepare(messages, encrypts=False)
-        ended = await run_data(self._cipher.queue, map(self._decryption, messages))
-        wrong = JobStatus.AUTHENTICATION_FAILED
-        return [None if end.result.status == wrong else end.check("GCM_DECRYPT") for end in ended]
+        """:meth:`decrypt` of each; None in the place of one whose tag is wrong or not whole."""
+        whole = [message for message in messages if len(message[1]) >= self.tag_length]
+        ended = iter(await self._run(whole, JobOpcode.GCM_DECRYPT))
+        return [
+            _plaintext(next(ended)) if len(data) >= self.tag_length else None
+            for _, data, _ in messages
+        ]
 
     async def close(self) -> None:
-        """Delete the key."""
-        self._subkey = None
+        """Delete the key; see :meth:`Key.delete`."""
         await self.key.delete()
 
-    async def _prepare(self, messages: Sequence[Message], *, encrypts: bool) -> None:
-        """Check all messages before the first is begun."""
+    async def _run(self, messages: Sequence[Message], opcode: JobOpcode) -> list[Ended]:
+        """Check all messages, then begin the first."""
+        generation, subkey = self.key.generation, None
         for nonce, data, aad in messages:
-            if not nonce:
-                raise BadMessage("a nonce has at least one byte")
-            if not encrypts and len(data) < self.tag_length:
-                raise InvalidTag
-            length = len(data) if encrypts else len(data) - self.tag_length
-            if length > MAX_CIPHER:
-                raise BadMessage(f"message of {length} bytes; the engine takes {MAX_CIPHER}")
-            if len(aad or b"") > MAX_AAD:
-                raise BadMessage(
-                    f"{len(aad or b'')} bytes of associated data; the engine takes {MAX_AAD}"
-                )
-        if all(len(nonce) == 12 for nonce, _, _ in messages):
-            return
-        if self.key.strict:
-            raise BadMessage("a strict key takes nonces of 12 bytes only, no J0")
-        if self._subkey is None:
-            self._subkey = await self._ask_subkey()
+            self._check(nonce, data, aad or b"", encrypts=opcode == JobOpcode.GCM_ENCRYPT)
+        if any(len(nonce) != 12 for nonce, _, _ in messages):
+            if self.key.strict:
+                raise BadMessage("a strict key takes nonces of 12 bytes only, no J0")
+            subkey = await self._find_subkey()
+        requests = (self._request(opcode, message, subkey) for message in messages)
+        ended = await run_data(self._cipher.queue, requests)
+        if subkey is not None and self.key.generation != generation:
+            raise KeyGone(
+                "the key was replaced under messages whose nonces don't have 12 bytes, so their J0"
+                " may be the old key's; do them again"
+            )
+        return ended
 
-    async def _ask_subkey(self) -> bytes:
-        """H, from the device."""
-        parameters = {"key": self.key.index, "iv": ZERO_BLOCK_J0, "j0": True}
+    def _check(self, nonce: bytes, data: bytes, aad: bytes, *, encrypts: bool) -> None:
+        if not nonce:
+            raise BadMessage("a nonce has at least one byte")
+        length = len(data) if encrypts else len(data) - self.tag_length
+        if length > MAX_CIPHER:
+            raise BadMessage(f"message of {length} bytes; the engine takes {MAX_CIPHER}")
+        if len(aad) > MAX_AAD:
+            raise BadMessage(f"{len(aad)} bytes of associated data; the engine takes {MAX_AAD}")
+
+    async def _find_subkey(self) -> bytes:
+        """H, asked from the device once a key."""
+        key = self.key
+        if key.subkey is not None:
+            return key.subkey
+        generation = key.generation
+        parameters = {"key": key.index, "iv": ZERO_BLOCK_J0, "j0": True}
         request = Request(JobOpcode.GCM_ENCRYPT, bytes(_BLOCK), _BLOCK, parameters)
         [ended] = await run_data(self._cipher.queue, [request])
-        return ended.check("GCM_ENCRYPT of the block of zeros")
+        subkey = ended.check("GCM_ENCRYPT of the block of zeros")
+        key.keep_subkey(subkey, generation)
+        return subkey
 
-    def _parameters(self, nonce: bytes, aad: bytes | None) -> dict[str, Any]:
-        common = {"key": self.key.index, "aad": aad or b"", "tag_length": self.tag_length}
-        if len(nonce) == 12:
-            return {**common, "iv": nonce}
-        assert self._subkey is not None
-        return {**common, "iv": j0_of(self._subkey, nonce), "j0": True}
-
-    def _encryption(self, message: Message) -> Request:
+    def _request(self, opcode: JobOpcode, message: Message, subkey: bytes | None) -> Request:
         nonce, data, aad = message
-        parameters = self._parameters(nonce, aad)
-        return Request(JobOpcode.GCM_ENCRYPT, data, len(data), parameters)
+        parameters: dict[str, Any] = {
+            "key": self.key.index, "aad": aad or b"", "tag_length": self.tag_length, "iv": nonce,
+        }  # fmt: skip
+        if len(nonce) != 12:
+            assert subkey is not None
+            parameters |= {"iv": j0_of(subkey, nonce), "j0": True}
+        if opcode == JobOpcode.GCM_DECRYPT:
+            data, parameters["tag"] = data[: -self.tag_length], data[-self.tag_length :]
+        return Request(opcode, data, len(data), parameters)
 
-    def _decryption(self, message: Message) -> Request:
-        nonce, data, aad = message
-        ciphertext, tag = data[: -self.tag_length], data[-self.tag_length :]
-        parameters = {**self._parameters(nonce, aad), "tag": tag}
-        return Request(JobOpcode.GCM_DECRYPT, ciphertext, len(ciphertext), parameters)
+
+def _plaintext(ended: Ended) -> bytes | None:
+    """Of a decryption; None if the tag is wrong."""
+    wrong = ended.result.status == JobStatus.AUTHENTICATION_FAILED
+    return None if wrong else ended.check("GCM_DECRYPT")
 
 
 #: Number of a data unit, or the tweak itself.

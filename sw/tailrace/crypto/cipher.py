@@ -228,13 +228,12 @@ class Cipher:
         await self._key_job(Request(JobOpcode.KEY_INSTALL, description, parameters={"key": index}))
 
     async def drop_key(self, index: int, rows: int) -> None:
-        """KEY_DELETE; the place is free then."""
+        """KEY_DELETE; the place is free then, also if there is no key (function level reset)."""
         try:
             await self._key_job(Request(JobOpcode.KEY_DELETE, parameters={"key": index}))
         except JobError as error:
-            if error.status == JobStatus.KEY_NOT_THERE:
-                self.table.give(index, rows)  # a function level reset has deleted it
-            raise
+            if error.status != JobStatus.KEY_NOT_THERE:
+                raise
         self.table.give(index, rows)
 
     async def _key_job(self, request: Request) -> JobResult:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from tailrace.crypto.errors import BadMessage, KeyGone
+from tailrace.host import Mutex
 from tailrace.regs.job_memory import KEY_DESCRIPTION, KeyKind, KeySize
 
 if TYPE_CHECKING:
@@ -94,14 +95,22 @@ class Key:
     Attributes
     ----------
     kind, strict : as installed
+    deleted : the device has erased it
+    subkey : H of a GCM key, if somebody has asked the device for it; dropped with the key
+    generation : counts up at the begin and at the end of a replacement
     """
 
     def __init__(self, cipher: "Cipher", index: int, kind: KeyKind, strict: bool):
         self._cipher = cipher
         self._index = index
+        self._deleting = False
+        #: A job that changes the key must not come behind its deletion: others may have the place.
+        self._changing = Mutex(cipher.queue.host)
         self.kind = kind
         self.strict = strict
         self.deleted = False
+        self.subkey: bytes | None = None
+        self.generation = 0
 
     @property
     def rows(self) -> int:
@@ -110,23 +119,51 @@ class Key:
 
     @property
     def index(self) -> int:
-        """Its place; raises :class:`KeyGone` when it was deleted."""
+        """Its place; raises :class:`KeyGone` from the begin of its deletion on."""
         if self.deleted:
             raise KeyGone(f"key {self._index} was deleted")
+        if self._deleting:
+            raise KeyGone(
+                f"the deletion of key {self._index} was begun; call delete() until it ends well"
+            )
         return self._index
 
     async def replace(self, material: bytes, *, strict: bool | None = None) -> None:
         """Another key of the same kind in its place; jobs submitted before still use the old one.
 
-        ``strict`` None leaves it as it is.
+        ``strict`` None leaves it as it is. After an exception that is no :class:`JobError` it may
+        be the old key or the new one: replace it again, or delete it.
         """
         chosen = self.strict if strict is None else strict
         description = describe(self.kind, material, strict=chosen)
-        await self._cipher.put_key(self.index, description)
-        self.strict = chosen
+        async with self._changing:
+            index = self.index
+            self._forget_subkey()
+            try:
+                await self._cipher.put_key(index, description)
+            finally:
+                self._forget_subkey()  # one that was asked for meanwhile may be of either key
+            self.strict = chosen
 
     async def delete(self) -> None:
-        """Erase it in the device; without effect if that was done already."""
-        if not self.deleted:
-            self.deleted = True
-            await self._cipher.drop_key(self._index, self.rows)
+        """Erase it in the device; without effect if that was done already.
+
+        A key that a function level reset has erased is taken as deleted. From the begin on nobody
+        may use it. After an exception (queue reset, stopped, no answer) it may be in the device
+        still and keeps its place: call it again.
+        """
+        self._deleting = True
+        self.subkey = None
+        async with self._changing:
+            if not self.deleted:
+                await self._cipher.drop_key(self._index, self.rows)
+                self.deleted = True
+
+    def keep_subkey(self, subkey: bytes, generation: int) -> None:
+        """H that was asked for in a generation, unless the key has changed since."""
+        if generation == self.generation and not self._deleting:
+            self.subkey = subkey
+
+    def _forget_subkey(self) -> None:
+        self.generation += 1
+        self.subkey = None
