@@ -136,3 +136,73 @@ def test_two_deletions_at_once_are_one():
     bench.host.run(key.delete(), key.delete(), key.delete())
     assert bench.run(cipher.counters()).key_refused == 0
     assert cipher.table.free == 16
+
+
+# Installed ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("xts", [False, True])
+def test_an_installation_that_came_in_spite_of_its_reset(xts):
+    """A group of four may be there: nobody gets a row of it before it is deleted."""
+    bench, cipher = bench_with(keys=8)
+    there = bench.cipher.engine._keys
+    complete, bench.jobs._complete = bench.jobs._complete, lambda *_: None  # type: ignore
+    with pytest.raises(ResponseTimeout):
+        bench.run(cipher.install_xts(NEW) if xts else cipher.install(OLD))
+    bench.run(cipher.queue.reset())
+    bench.jobs._complete = complete  # type: ignore[method-assign]
+    assert set(there) == {4 if xts else 0}
+    assert cipher.table.free == (4 if xts else 7)
+    keys = [bench.run(cipher.install(NEW)) for _ in range(8)]
+    assert [key.index for key in keys] == list(range(8))
+    assert {key.material for key in there.values()} == {NEW}
+    assert bench.run(cipher.counters()).key_refused == 0
+
+
+def test_an_installation_without_an_answer():
+    """It may come late, so another queue does not take the place, and neither erases it."""
+    bench, cipher = bench_with(keys=8)
+    beside = bench.run(bench.tailrace.cipher(2))
+    assert beside.table is cipher.table
+    bench.jobs.stuck = True
+    with pytest.raises(ResponseTimeout):
+        bench.run(cipher.install(OLD))
+    with pytest.raises(ResponseTimeout):  # the deletion is not answered either
+        bench.run(cipher.install(OLD))
+    assert cipher.table.free == 7
+    bench.jobs.stuck = False
+    other = bench.run(beside.install(NEW))
+    assert other.index == 1
+    assert bench.run(cipher.install(NEW)).index == 0
+    assert bench.cipher.engine._keys[0].material == NEW
+    assert cipher.table.free == 6
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_doubts_that_two_tasks_clear(seed):
+    """Nobody's new key is deleted for the old doubt about its place."""
+    bench, cipher = bench_with(seed=seed)
+    for _ in range(3):
+        drops(bench, cipher, cipher.install(OLD))
+    made = []
+
+    async def install() -> None:
+        await bench.host.delay(bench.rng.randint(1, 50))
+        made.append(await cipher.install(NEW))
+
+    bench.host.run(*(install() for _ in range(6)))
+    assert {key.index for key in made} == set(bench.cipher.engine._keys)
+    assert len(bench.cipher.engine._keys) == 6
+    assert cipher.table.free == 10
+
+
+def test_a_queue_that_has_stopped():
+    """Nothing is installed then, and the first installation behind the reset clears up."""
+    bench, cipher = bench_with()
+    bench.jobs._stop(0, 0x38, 0)
+    for _ in range(2):
+        with pytest.raises(JobQueueStopped):
+            bench.run(cipher.install(OLD))
+    assert cipher.table.free == 15
+    bench.run(cipher.queue.reset())
+    assert bench.run(cipher.install(OLD)).index == 0

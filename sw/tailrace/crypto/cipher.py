@@ -196,20 +196,19 @@ class Cipher:
         return Key(self, await self._place(description, XTS_ROWS), KeyKind.XTS, False)
 
     async def _place(self, description: bytes, rows: int) -> int:
-        """Install in a place that neither we nor another function have."""
-        again = True
+        """Install in a place that neither we nor another function have; none is tried twice.
+
+        Whether the key is there is not known when its job was dropped or not answered. Such a place
+        is in doubt and nobody gets it until a KEY_DELETE through the same queue, which the next
+        installation sends first, has ended.
+        """
+        await self._clear_doubts()
+        tried: set[int] = set()
         while True:
-            index = self.table.take(rows)
+            index = self.table.take(rows, tried)
             if index is None:
-                # Places where others' keys were found: those may be gone by now, so look once.
-                if not again or not self.table.forget_refused():
-                    raise KeyTableFull(
-                        f"the key table has no room for a key of {rows} rows: {self.table.free} of"
-                        f" its {self.shape.keys} rows are not ours, and others have them or they"
-                        " are scattered"
-                    )
-                again = False
-                continue
+                raise self._full(rows)
+            tried.add(index)
             try:
                 await self.put_key(index, description)
             except JobError as error:
@@ -218,10 +217,28 @@ class Cipher:
                     raise
                 self.table.refuse(index, rows)
             except BaseException:
-                self.table.give(index, rows)
+                self.table.doubt(index, rows, self.queue.index)
                 raise
             else:
+                self.table.keep(index, rows)
                 return index
+
+    async def _clear_doubts(self) -> None:
+        """Delete what may be in places in doubt."""
+        while (place := self.table.take_doubtful(self.queue.index)) is not None:
+            try:
+                await self.drop_key(*place)
+            except BaseException:
+                self.table.doubt(*place, self.queue.index)
+                raise
+
+    def _full(self, rows: int) -> KeyTableFull:
+        ours, others = self.shape.keys - self.table.free, self.table.others
+        what = "1 row" if rows == 1 else f"{rows} rows, from a multiple of {rows} on"
+        return KeyTableFull(
+            f"the key table has no room for a key of {what}: of its {self.shape.keys} rows"
+            f" {ours} are ours, and others have {others} as far as known; delete a key"
+        )
 
     async def put_key(self, index: int, description: bytes) -> None:
         """KEY_INSTALL at a place; its description does not stay in host memory."""

@@ -1,5 +1,6 @@
 """Keys of the cipher engine: which places of its table are free, and handles of those in use."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from tailrace.crypto.errors import BadMessage, KeyGone
@@ -30,24 +31,50 @@ class KeyTable:
     def __init__(self, rows: int):
         self._used = bytearray(rows)
         self._refused: set[tuple[int, int]] = set()
+        #: Places, and the number of the queue whose job left the doubt.
+        self._doubtful: list[tuple[int, int, int]] = []
 
     @property
     def free(self) -> int:
         """Rows that are not in use by this driver."""
         return self._used.count(0)
 
-    def take(self, rows: int) -> int | None:
-        """The first place for a key, or None.
+    @property
+    def others(self) -> int:
+        """Rows that other functions have, as far as known: of a group, one at least."""
+        single = {index for index, rows in self._refused if rows == 1}
+        groups = [range(index, index + rows) for index, rows in self._refused if rows > 1]
+        return len(single) + sum(single.isdisjoint(group) for group in groups)
+
+    def take(self, rows: int, tried: Collection[int] = ()) -> int | None:
+        """The first place for a key that was not tried, or None.
 
         GCM keys are laid from the beginning and XTS keys from the end, so that single rows don't
-        break up the groups of four.
+        break up the groups of four. Places that others had come last: those may be gone by now.
         """
         places = range(0, len(self._used) - rows + 1, rows)
-        for index in reversed(places) if rows > 1 else places:
-            if (index, rows) not in self._refused and not any(self._used[index : index + rows]):
-                self._used[index : index + rows] = bytes([1]) * rows
-                return index
-        return None
+        ordered = places[::-1] if rows > 1 else places
+
+        def first(*, refused: bool) -> int | None:
+            for index in ordered:
+                known = (index, rows) in self._refused and not refused
+                if not known and index not in tried and not any(self._used[index : index + rows]):
+                    return index
+            return None
+
+        index = first(refused=False)
+        if index is None:
+            index = first(refused=True)
+        if index is not None:
+            self._used[index : index + rows] = bytes([1]) * rows
+        return index
+
+    def keep(self, index: int, rows: int) -> None:
+        """A place that was taken has a key: no other function has a part of it."""
+        self._refused = {
+            (start, count) for start, count in self._refused
+            if start + count <= index or index + rows <= start
+        }  # fmt: skip
 
     def give(self, index: int, rows: int) -> None:
         """A place is free again."""
@@ -58,11 +85,20 @@ class KeyTable:
         self.give(index, rows)
         self._refused.add((index, rows))
 
-    def forget_refused(self) -> bool:
-        """Try them again: their owners may be done with them. False if there were none."""
-        some = bool(self._refused)
-        self._refused.clear()
-        return some
+    def doubt(self, index: int, rows: int, queue: int) -> None:
+        """A place that was taken has a key, or gets one, or not: nobody knows how its job ended."""
+        self._doubtful.append((index, rows, queue))
+
+    def take_doubtful(self, queue: int) -> tuple[int, int] | None:
+        """A place in doubt by a job of this queue, behind which the queue can delete the key.
+
+        Jobs of another queue might be ahead of that job.
+        """
+        for place in self._doubtful:
+            if place[2] == queue:
+                self._doubtful.remove(place)
+                return place[:2]
+        return None
 
 
 def describe(kind: KeyKind, material: bytes, *, strict: bool) -> bytes:
@@ -71,8 +107,11 @@ def describe(kind: KeyKind, material: bytes, *, strict: bool) -> bytes:
     Raises
     ------
     BadMessage
-        It has a length that no key of the kind has, or Key1 equals Key2 (XTS).
+        It is not bytes, has a length that no key of the kind has, or Key1 equals Key2 (XTS).
     """
+    if not isinstance(material, bytes | bytearray | memoryview):
+        raise BadMessage(f"a key is bytes, not {type(material).__name__}")
+    material = bytes(material)
     if kind == KeyKind.GCM:
         if len(material) not in _SIZES:
             raise BadMessage(f"an AES key has 16, 24 or 32 bytes, not {len(material)}")
