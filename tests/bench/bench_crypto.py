@@ -5,9 +5,9 @@ one before. Time runs between two completions in host memory, without the first 
 of the jobs. Every output and tag is compared with `cryptography`.
 
 The yardstick is the smaller of the datapath, 64 bytes a cycle, and the PCIe link
-(``tailrace_sim/pcie_limit.py``): for each job the TLPs of its descriptor, its data both ways and
-its completion, requests and completions, each in its direction. Interrupts and doorbells are not
-counted.
+(``sim/tailrace_sim/pcie_limit.py``): for each job the TLPs of its descriptor, its data both ways
+and its completion, requests and completions, each in its direction. Interrupts and doorbells are
+not counted.
 
 Latency is that of a single job of 64 bytes in an idle device, from the doorbell to the completion
 in host memory: four passes through the link and the host's memory, 60 cycles each beside the

@@ -6,8 +6,8 @@ notification for all frames to send. Time runs from the used element (receive) o
 the port (transmit) of a frame after the ramp to that of the last frame; both ways at once, only as
 long as both are busy. Every frame's content is compared.
 
-The yardstick for 1500 bytes is the smaller of the datapath, a whole beat a cycle, and the PCIe
-link (``tailrace_sim/pcie_limit.py``): for each frame the TLPs of its data with virtio_net_hdr, of
+The yardstick for 1500 bytes is the smaller of the datapath, a whole beat a cycle, and the PCIe link
+(``sim/tailrace_sim/pcie_limit.py``): for each frame the TLPs of its data with virtio_net_hdr, of
 its descriptor (read 8 at a time) and of its used element (written 4 at a time), requests and
 completions, each in its direction. Interrupts and the driver's event suppression area are not
 counted. Both ways at once, transmission is taken to run at its limit, and what it leaves of the

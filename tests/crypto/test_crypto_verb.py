@@ -100,7 +100,7 @@ def test_a_file_there_and_back(cli, tmp_path, key_file):
     [
         (bytes(32), None, "it does not open: the key is another one, or the file is damaged"),
         (KEY, 30, "it does not open: the key is another one, or the file is damaged"),
-        (KEY, -1, "it is damaged, cut off or not in its order: chunk 1 does not open"),
+        (KEY, -1, "it is damaged, cut off or not in its order: chunk 2 of 2 does not open"),
     ],
     ids=["another key", "first chunk", "last chunk"],
 )
@@ -136,7 +136,8 @@ def no_simulation(monkeypatch):
         (["frobnicate"], "No such command 'frobnicate'"),
         (["encrypt"], "Missing argument 'FILE'"),
         (["encrypt", "data"], "give the key with --key-file FILE, or with --key HEX"),
-        (["encrypt", "data", "--key", "00", "--key-file", "key"], "give the key with"),
+        (["encrypt", "data", "--key", "00", "--key-file", "key"], "with --key HEX, not both"),
+        (["decrypt", "data", "--key", "00", "--key-file", "key"], "with --key HEX, not both"),
         (["encrypt", "data", "--key", "00"], "--key must be 32, 48 or 64 hex digits"),
         (["encrypt", "data", "--key", "x" * 32], "--key must be 32, 48 or 64 hex digits"),
         (["encrypt", "data", "--key-file", "none"], "none: No such file"),
@@ -146,6 +147,11 @@ def no_simulation(monkeypatch):
         (["encrypt", "big", "--key-file", "key"], "and a simulation takes 67108864; cut it"),
         (["encrypt", "data", "--key-file", "key", "-o", "."], "Is a directory"),
         (["encrypt", "data", "--key-file", "key", "-o", "/dev/null"], "is no regular file"),
+        (["encrypt", "data", "--key-file", "key", "-o", "data"], "data is the input too; choose"),
+        (["encrypt", "data", "--key-file", "key", "-o", "./data"], "data is the input too; choose"),
+        (["encrypt", "data", "--key-file", "key", "-o", "link"], "link is the input too; choose"),
+        (["encrypt", "data", "--key-file", "key", "-o", "hard"], "hard is the input too; choose"),
+        (["decrypt", "twice.sealed", "--key-file", "key", "-o", "twice.sealed"], "the input too"),
         (["encrypt", "data", "--key-file", "key", "-o", "no/x"], "cannot be written: No such"),
         (["encrypt", "data", "--key-file", "key", "--backend", "x"], "must be fast or cocotb"),
         (["encrypt", "data", "--key-file", "key", "--config", "none.toml"], "without cipher"),
@@ -164,6 +170,8 @@ def test_a_bad_argument_gives_one_line(
 ):
     monkeypatch.chdir(tmp_path)
     Path("data").write_bytes(b"12345")
+    Path("link").symlink_to("data")
+    Path("hard").hardlink_to("data")
     Path("twice").touch()
     Path("twice.sealed").write_bytes(Header.new().pack() + bytes(TAG))
     Path("short.sealed").write_bytes(b"TRSEALED")

@@ -169,8 +169,10 @@ class CipherMaker(JobMaker):
         d.tag_length = rng.choice(crypto.TAG_LENGTHS)
         d.aad_length = rng.randint(0, 96)
         if gcm and rng.random() < 0.08:
-            name = rng.choice(("tag_length", "aad_length"))
-            setattr(d, name, rng.choice((17, 32 + 12, 255)) if name[0] == "t" else 97)
+            name, wrong = rng.choice((
+                ("tag_length", (17, 32 + 12, 255)), ("aad_length", (97, 140, 255)),
+            ))  # fmt: skip
+            setattr(d, name, rng.choice(wrong))
         self.side(d, True)
         self.side(d, False)
         if opcode == DECRYPT and d.key in fitting:

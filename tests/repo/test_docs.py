@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from amaranth.hdl import UnusedElaboratable
 
+from tailrace.regs.job_memory import JobStatus
 from tailrace_hw.config import Config
 from tailrace_hw.top import Tailrace
 
@@ -53,9 +54,14 @@ def unknown_verbs(text: str) -> set[str]:
 
 
 def missing_files(text: str) -> list[str]:
-    """Paths in backticks that begin with a folder of the repository and do not exist."""
+    """Paths in backticks that begin with a folder of the repository and do not exist.
+
+    Those of tests and of packages must begin with one.
+    """
     missing = []
     for name in re.findall(r"`([^`\s]+)`", FENCE.sub("", text)):
+        if re.match(r"test_\w+\.py$|tailrace_(hw|sim)/", name):
+            missing.append(name)
         if name.partition("/")[0] not in FOLDERS or "/" not in name:
             continue
         if any(example in name for example in EXAMPLES) or re.search(r"[<*{]", name):
@@ -82,6 +88,9 @@ def test_the_checks_can_fail():
     assert missing_files("`hw/tailrace_hw/top.py` and `hw/tailrace_hw/bottom.py`") == [
         "hw/tailrace_hw/bottom.py"
     ]
+    assert missing_files("`tailrace_hw/top.py`, `test_docs.py`, `test_docs`, `top.py`") == [
+        "tailrace_hw/top.py", "test_docs.py",
+    ]  # fmt: skip
 
 
 def test_the_index_has_every_page():
@@ -98,6 +107,21 @@ def test_every_bench_is_in_the_status():
     names = [path.stem.removeprefix("bench_") for path in benches]
     missing = [name for name in names if f"| `{name}` |" not in status]
     assert not missing, f"no line in docs/status.md, Benches: {', '.join(missing)}"
+
+
+def test_every_proof_is_in_the_status():
+    page = (ROOT / "docs" / "status.md").read_text()
+    proofs = page[page.index("\n### Proofs\n") : page.index("\n### Benches\n")]
+    files = sorted((ROOT / "tests" / "formal").glob("test_*.py"))
+    assert files
+    missing = [path.name for path in files if f"`tests/formal/{path.name}` |" not in proofs]
+    assert not missing, f"no line in docs/status.md, Proofs: {', '.join(missing)}"
+
+
+def test_every_status_of_a_job_is_documented():
+    page = (ROOT / "docs" / "jobs.md").read_text()
+    missing = [s.name for s in JobStatus if f"| 0x{s:02x} | {s.name} |" not in page]
+    assert not missing, f"no line in docs/jobs.md: {', '.join(missing)}"
 
 
 def test_every_port_of_the_verilog_is_documented():

@@ -134,10 +134,20 @@ def test_what_is_said(soft, sealed):
         (b"TRSEALED\x01" + bytes(11), "chunks of 0 bytes; the engine takes 1 to 16384"),
         (sealed[:HEADER], "it is cut off"),
         (sealed[: HEADER + PIECE], "the key is another one, or the file is damaged"),
-        (sealed[:-PIECE], "not in its order: chunk 2 does not open"),
+        (sealed[:-PIECE], "not in its order: chunk 3 of 3 does not open"),
     ]:
         with pytest.raises(SealedFileError, match=words):
             soft.unseal(data)
+    # Behind other data, and from a pipe, whose length nobody knows.
+    damaged = sealed[: HEADER + PIECE] + bytes(PIECE) + sealed[HEADER + 2 * PIECE :]
+    source = io.BytesIO(b"before" + damaged)
+    source.seek(6)
+    with pytest.raises(SealedFileError, match="chunk 2 of 4 does not open"):
+        soft.bench.run(unseal(soft.aead, source, io.BytesIO()))
+    source.seek(6)
+    source.seekable = lambda: False  # type: ignore[method-assign]
+    with pytest.raises(SealedFileError, match="chunk 2 does not open"):
+        soft.bench.run(unseal(soft.aead, source, io.BytesIO()))
     with pytest.raises(SealedFileError, match="the key is another one"):
         Soft(bytes(32)).unseal(sealed)
     with pytest.raises(BadMessage, match="a chunk has 1 to 16384 bytes, not 0"):

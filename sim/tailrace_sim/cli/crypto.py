@@ -19,6 +19,7 @@ from tailrace_sim.cli.building import build_for_user
 from tailrace_sim.cli.crypto_files import (
     MAX_FILE,
     SUFFIX,
+    check_apart,
     look_at,
     new_file,
     read_key,
@@ -194,6 +195,7 @@ def selftest(
 def _file(device: _Device, file: Path, output: Path, key: bytes, *, encrypts: bool) -> None:
     """Seal or open a file, all checked but what only the engine can say."""
     size, chunks = look_at(file, encrypts=encrypts)
+    check_apart(file, output)
     verb, doing, what = (
         ("encrypt", "sealing", "chunks were sealed") if encrypts else
         ("decrypt", "opening", "chunks were opened")

@@ -11,7 +11,16 @@ from tailrace.crypto.errors import SealedFileError
 from tailrace.crypto.sealed_file import HEADER, TAG, Header, chunks_of
 from tailrace_sim.cli.terminal import writing
 
-__all__ = ["MAX_FILE", "SUFFIX", "look_at", "new_file", "read_key", "sealed_name", "unsealed_name"]
+__all__ = [
+    "MAX_FILE",
+    "SUFFIX",
+    "check_apart",
+    "look_at",
+    "new_file",
+    "read_key",
+    "sealed_name",
+    "unsealed_name",
+]
 
 #: Bytes of plaintext at most: some minutes on the fast backend, and hours on the other.
 MAX_FILE = 64 << 20
@@ -38,8 +47,10 @@ def read_key(key: str | None, key_file: Path | None) -> bytes:
     UserError
         It is none.
     """
-    if (key is None) == (key_file is None):
+    if key is None and key_file is None:
         raise UserError("give the key with --key-file FILE, or with --key HEX")
+    if key is not None and key_file is not None:
+        raise UserError("give the key with --key-file FILE or with --key HEX, not both")
     if key is not None:
         found = _from_hex(key)
         if found is None:
@@ -107,6 +118,18 @@ def _not_there(path: Path) -> Path:
     if path.exists():
         raise UserError(f"{path} exists; say with -o where the output goes")
     return path
+
+
+def check_apart(file: Path, output: Path) -> None:
+    """The output must not take the place of a file that is read.
+
+    Raises
+    ------
+    UserError
+        They are one file, whatever their names are.
+    """
+    if file.exists() and output.exists() and output.samefile(file):
+        raise UserError(f"{output} is the input too; choose another file with -o")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import secrets
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import SEEK_END
 from itertools import islice
 from typing import BinaryIO
 
@@ -132,6 +133,7 @@ async def unseal(
     SealedFileError
         It does not open.
     """
+    start = source.tell() if source.seekable() else None
     packed = source.read(HEADER.size)
     header = Header.parse(packed)
     done = 0
@@ -141,7 +143,7 @@ async def unseal(
             raise SealedFileError("it is cut off")
         for plaintext in await aead.decrypt_many(batch):
             if plaintext is None:
-                raise SealedFileError(_why(done))
+                raise SealedFileError(_why(done + 1, header, source, start))
             sink.write(plaintext)
             done += 1
         if told is not None:
@@ -149,11 +151,15 @@ async def unseal(
     return done
 
 
-def _why(number: int) -> str:
-    """What it means that a chunk does not open."""
-    if number == 0:
+def _why(number: int, header: Header, source: BinaryIO, start: int | None) -> str:
+    """What it means that a chunk, counted from 1, does not open; ``start`` None: length unknown."""
+    if number == 1:
         return "it does not open: the key is another one, or the file is damaged"
-    return f"it is damaged, cut off or not in its order: chunk {number} does not open"
+    of = ""
+    if start is not None:
+        size = source.seek(0, SEEK_END) - start - HEADER.size
+        of = f" of {chunks_of(size, header.chunk + TAG)}"
+    return f"it is damaged, cut off or not in its order: chunk {number}{of} does not open"
 
 
 def _messages(source: BinaryIO, header: Header, packed: bytes, size: int) -> Iterator[Message]:
