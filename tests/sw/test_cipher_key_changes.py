@@ -84,6 +84,28 @@ def test_a_replacement_under_messages(seed):
     assert bench.run(aead.encrypt(bytes(8), b"data", None)) == wanted
 
 
+def test_a_subkey_that_is_asked_for_ahead_of_the_new_key(monkeypatch):
+    """The installation waits for room in the ring, say, and the old key's H comes meanwhile."""
+    bench, cipher = bench_with()
+    aead = bench.run(AESGCM.create(cipher, OLD))
+    put_key = cipher.put_key
+
+    async def late(index: int, description: bytes) -> None:
+        await bench.host.delay(3000)
+        await put_key(index, description)
+
+    async def message() -> None:
+        await bench.host.delay(100)
+        wanted = LibraryGCM(OLD).encrypt(bytes(8), b"data", None)
+        assert await aead.encrypt(bytes(8), b"data", None) == wanted
+        assert aead.key.subkey is not None
+
+    monkeypatch.setattr(cipher, "put_key", late)
+    bench.host.run(aead.key.replace(NEW), message())
+    wanted = LibraryGCM(NEW).encrypt(bytes(8), b"data", None)
+    assert bench.run(aead.encrypt(bytes(8), b"data", None)) == wanted
+
+
 # Deleted -----------------------------------------------------------------------------------------
 
 
