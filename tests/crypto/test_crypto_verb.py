@@ -16,6 +16,7 @@ from tailrace.crypto.sealed_file import Header
 from tailrace_sim.cli import crypto as verb
 from tailrace_sim.cli.crypto_files import look_at, new_file, read_key, sealed_name, unsealed_name
 
+pytestmark = pytest.mark.large
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "crypto.md"
 KEY = bytes(range(1, 33))
 HEADER, CHUNK, TAG = 20, 16384, 16

@@ -9,6 +9,7 @@ from tailrace_hw.config import Config
 from tailrace_sim.device import build_device
 from tailrace_sim.run import run
 
+pytestmark = pytest.mark.large
 HERE = Path(__file__).parent
 #: NIST's cases: all of GCM, and those of XTS with whole bytes.
 GCM_CASES, XTS_CASES = 47_250, 2_800

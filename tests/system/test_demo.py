@@ -15,6 +15,7 @@ from tailrace_sim.device import NO_CIPHER, default_backend
 from tailrace_sim.models.pcap import read_frames, write_pcap
 from tailrace_sim.traffic import MAX_SIZE, MIN_SIZE, generate
 
+pytestmark = pytest.mark.large
 ROOT = Path(__file__).resolve().parents[2]
 #: Rows of the README's table, and how many of them, the first, have no cycles in them: those are
 #: same on both backends.

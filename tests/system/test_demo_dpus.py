@@ -9,6 +9,7 @@ from tailrace.cli.main import main
 from tailrace_sim.cli.demo_dpus import Outcome
 from tailrace_sim.models.pcap import read_frames
 
+pytestmark = pytest.mark.large
 
 def demo(monkeypatch, capsys, *arguments, status=0):
     """Lines of standard output, of standard error if the exit status is to be another.

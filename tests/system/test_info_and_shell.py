@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM as LibraryGCM
 
 from tailrace.cli.main import main
 
+pytestmark = pytest.mark.large
 
 def call(monkeypatch, capfd, *arguments: str) -> list[str]:
     """Standard output's lines, blanks joined; the simulation's own too."""
