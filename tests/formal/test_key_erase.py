@@ -11,7 +11,8 @@ the cycle on in which the answer is offered.
 ``whole``: no row is asked to be erased or written while a packet that passed the check with it is
 on its way in, or may still look at it.
 
-``rows``: what the expander was asked to write into a row is there only while a key has the row.
+``rows``: what the expander was asked to write into a row is there only while a key has the row; it
+counts as gone when the wave of an erasure has gone through the last RAM.
 
 The RAMs themselves are in test_key_stores.py.
 
@@ -50,6 +51,8 @@ pytestmark = pytest.mark.formal
 
 #: Cycles from a beat's entry to its last look at the RAMs. The engine has more, all alike.
 DRAIN = 1
+#: RAMs that a wave goes through, in place of the engine's 15.
+STAGES = 3
 
 
 class _Expander(key_expander.KeyExpander):
@@ -84,6 +87,7 @@ def _sources(where: ModuleType | None = None, old: str = "", new: str = "") -> S
                 if hasattr(copy, name):
                     setattr(copy, name, getattr(other, name))
     engine = copies[cipher_engine]
+    engine.STAGES = STAGES
     return SimpleNamespace(engine=engine, same_key=copies[same_key].same_key)
 
 
@@ -101,10 +105,14 @@ class _Environment(wiring.Component):
     kind: In(KeyKind)
     no_size: In(1)
     taken: In(1)
+    enters: In(1)
+    finish: In(1)
 
-    def __init__(self, sources: SimpleNamespace, rows: int):
+    def __init__(self, sources: SimpleNamespace, rows: int, row: int):
         super().__init__()
         self._sources = sources
+        self._row = row
+        sources.engine.KeyExpander = _Expander
         # What CipherEngine._keep_keys looks at.
         self._keys, self._lanes = rows, 1
         self._timing = SimpleNamespace(drain=DRAIN)
@@ -114,7 +122,7 @@ class _Environment(wiring.Component):
         self.key_answers = stream.Signature(KeyAnswer).create(path=("key_answers",))
 
     def _join(self, m, parts, beats):
-        """Everything of the engine that is reset goes into ``parts``; returns check, datapath."""
+        """Everything of the engine that is reset goes into ``parts``; returns the check."""
         m.submodules.parts = ResetInserter(self.reset)(parts)
         engine = self._sources.engine
         parts.submodules.check = check = engine.KeyCheck(128, self._keys)
@@ -135,7 +143,8 @@ class _Environment(wiring.Component):
             m.d.comb += asks[name].eq(getattr(self, name))
         m.d.comb += Assume(self.action.as_value() != 3)
         engine.CipherEngine._keep_keys(self, parts, check, beats, datapath)
-        return check, datapath
+        m.d.comb += parts.submodules.expander.finish.eq(self.finish)
+        return check
 
     def _ends(self, m):
         """The request under way, and whether it has ended well: from the offer of the answer on."""
@@ -153,36 +162,18 @@ def _beats():
     return SimpleNamespace(work=work, busy=Signal(key_table.Busy), **bits)
 
 
-class OwnerProof(_Environment):
-    """Who may use, replace and delete what is in a row.
-
-    What else a packet may be refused for is left out: its lengths are right, IVs have a byte, of
-    which one bit is free.
-    """
+class _Packets(_Environment):
+    """With free packets in front of the check; their lengths are right."""
 
     offered: In(1)
     operation: In(Operation)
     job_function: In(1)
     job_key: In(3)
     last: In(1)
-    leaves: In(1)
-    in_use: In(1)
-    enters: In(1)
-    finish: In(1)
 
-    def __init__(self, sources: SimpleNamespace, rows: int, row: int):
-        super().__init__(sources, rows)
-        self._row = row
-        sources.engine.KeyExpander = _Expander
-
-    def elaborate(self, platform):
-        m, parts, beats = Module(), Module(), _beats()
-        check, _ = self._join(m, parts, beats)
+    def _offer(self, m, check):
         job = check.i.payload.meta
         m.d.comb += [
-            beats.in_use.eq(self.in_use),
-            beats.work.valid.eq(self.enters),
-            parts.submodules.expander.finish.eq(self.finish),
             check.i.valid.eq(self.offered),
             check.i.payload.last.eq(self.last),
             job.operation.eq(self.operation),
@@ -190,6 +181,26 @@ class OwnerProof(_Environment):
             job.key.eq(self.job_key),
             job.length.eq(16),
             job.tag_length.eq(16),
+        ]
+
+
+class OwnerProof(_Packets):
+    """Who may use, replace and delete what is in a row.
+
+    What else a packet may be refused for is left out: its lengths are right, IVs have a byte, of
+    which one bit is free.
+    """
+
+    leaves: In(1)
+    in_use: In(1)
+
+    def elaborate(self, platform):
+        m, parts, beats = Module(), Module(), _beats()
+        check = self._join(m, parts, beats)
+        self._offer(m, check)
+        m.d.comb += [
+            beats.in_use.eq(self.in_use),
+            beats.work.valid.eq(self.enters),
             check.o.ready.eq(self.leaves),
         ]
         row = self._row
@@ -227,41 +238,20 @@ class OwnerProof(_Environment):
         return m
 
 
-class WholeProof(_Environment):
+class WholeProof(_Packets):
     """A packet that passed the check finds its rows as they were, until it looks no more.
 
     The stage behind the check is as ``Admission`` is: it holds a beat, whose entry is free.
     """
 
-    offered: In(1)
-    operation: In(Operation)
-    job_function: In(1)
-    job_key: In(3)
-    last: In(1)
-    enters: In(1)
-    finish: In(1)
-
-    def __init__(self, sources: SimpleNamespace, rows: int, row: int):
-        super().__init__(sources, rows)
-        self._row = row
-        sources.engine.KeyExpander = _Expander
-
     def elaborate(self, platform):
         m, parts, beats = Module(), Module(), _beats()
-        check, _ = self._join(m, parts, beats)
-        job = check.i.payload.meta
+        check = self._join(m, parts, beats)
+        self._offer(m, check)
         beat, packet = Signal.like(check.o.payload), Signal.like(check.o.payload)
         occupied, under_way, taken = Signal(), Signal(), Signal()
         enters = beats.work.valid
         m.d.comb += [
-            parts.submodules.expander.finish.eq(self.finish),
-            check.i.valid.eq(self.offered),
-            check.i.payload.last.eq(self.last),
-            job.operation.eq(self.operation),
-            job.function.eq(self.job_function),
-            job.key.eq(self.job_key),
-            job.length.eq(16),
-            job.tag_length.eq(16),
             enters.eq(occupied & self.enters),
             check.o.ready.eq(~occupied | enters),
             taken.eq(check.o.valid & check.o.ready),
@@ -310,13 +300,6 @@ class RowsProof(_Environment):
     """
 
     in_use: In(1)
-    enters: In(1)
-    finish: In(1)
-
-    def __init__(self, sources: SimpleNamespace, rows: int, row: int):
-        super().__init__(sources, rows)
-        self._row = row
-        sources.engine.KeyExpander = _Expander
 
     def elaborate(self, platform):
         m, parts, beats = Module(), Module(), _beats()
@@ -324,7 +307,6 @@ class RowsProof(_Environment):
         m.d.comb += [
             beats.in_use.eq(self.in_use),
             beats.work.valid.eq(self.enters),
-            parts.submodules.expander.finish.eq(self.finish),
         ]
         row = self._row
         command, ended = self._ends(m)
@@ -353,11 +335,22 @@ class RowsProof(_Environment):
         expand = parts.submodules.installer.expand
         asks, asked = expand.payload, expand.valid & expand.ready & ~self.reset
         beside = (asks.row[2:] == row >> 2) & (asks.kind == KeyKind.XTS) & ~asks.erase
-        with m.If(asked & asks.erase & (asks.row == row)):
+        # The row's erasure is asked for, and where its wave is. A key written behind it meets each
+        # RAM behind it as well.
+        erases, wave = Signal(), Signal(range(STAGES + 1))
+        with m.If(asked):
+            m.d.sync += erases.eq(asks.erase & (asks.row == row))
+        with m.If(wave != 0):
+            m.d.sync += wave.eq(wave - 1)
+        with m.If(wave == 1):
             m.d.sync += bits.eq(0)
-        with m.Elif(asked & ~asks.erase & ((asks.row == row) | beside)):
-            m.d.sync += bits.eq(1)
-            m.d.comb += Assert(~beside | ~bits)
+        with m.If(parts.submodules.expander.done & erases):
+            m.d.sync += wave.eq(STAGES)
+        with m.If(asked & ~asks.erase & ((asks.row == row) | beside)):
+            m.d.sync += [bits.eq(1), wave.eq(0)]
+            m.d.comb += Assert(~beside | ~bits | (wave != 0))
+        with m.If(self.reset):
+            m.d.sync += [erases.eq(0), wave.eq(0)]
         m.d.comb += Assert(self.reset | ~self.key_answers.valid | ~bits | held_now)
         m.d.comb += Assert(self.reset | ~self.keys.ready | ~bits | held_now)
         return m
@@ -381,6 +374,7 @@ def test_keys(name):
 
 
 _END = 'with m.If(self.expanded):\n                    m.next = "WRITE"'
+_SETTLED = 'with m.If(settle == 0):\n                    m.next = "ANSWER"'
 _EARLY = f"m.d.sync += busy.eq(0)\n{' ' * 16}{_END}"
 
 #: name: (proof, module, source text, what the fault makes of it)
@@ -389,6 +383,7 @@ FAULTS = {
     "replaces-others": ("owner-0", key_installer, " & (cell.owner == command.function)", ""),
     "busy-dropped-early": ("whole-0", key_installer, _END, _EARLY),
     "group-row-left": ("rows-1", key_installer, "~0, 1 << place)", "0b1101, 1 << place)"),
+    "answers-early": ("rows-3", key_installer, _SETTLED, _SETTLED.replace("settle == 0", "1")),
     "waits-for-no-packet": ("whole-0", key_installer, "with m.If(self.in_use):", "with m.If(0):"),
 }  # fmt: skip
 

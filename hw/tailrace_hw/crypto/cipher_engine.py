@@ -16,6 +16,7 @@ from tailrace_hw.crypto.key_table import GROUP, KeyTable
 from tailrace_hw.crypto.types import (
     MAX_LENGTH,
     SELF_TEST_FUNCTION,
+    STAGES,
     JobParameters,
     KeyCommand,
     Operation,
@@ -153,7 +154,7 @@ class CipherEngine(wiring.Component):
         """Key table, installer and expander."""
         drain = self._timing.drain + 2
         m.submodules.table = table = KeyTable(self._keys)
-        m.submodules.installer = installer = KeyInstaller(self._keys, drain)
+        m.submodules.installer = installer = KeyInstaller(self._keys, drain, settle=STAGES)
         m.submodules.expander = expander = KeyExpander(max(self._lanes + 1, AAD_BLOCKS))
         connect(m, flipped(self.keys), installer.i)
         connect(m, installer.o, flipped(self.key_answers))

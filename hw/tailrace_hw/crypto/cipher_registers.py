@@ -45,9 +45,8 @@ class CipherRegisters(wiring.Component):
     action : In(KeyAction)
     key_status : In(KeyStatus)
     errors : Out(stream of ErrorEvent)
-        The self-test has failed, and the run before had not: a failure behind another one, without
-        a run that passed between them, is not told of again. ``self_test_state`` has the last run's
-        end.
+        A run of the self-test has failed. Runs that fail before the event of one was taken are told
+        of by that one.
     """
 
     def __init__(self, keys: int, lanes: int, *, xts: bool):
@@ -114,14 +113,14 @@ class CipherRegisters(wiring.Component):
         return m
 
     def _report(self, m):
-        before, event = Signal(), self.errors
-        m.d.sync += before.eq(self.failed)
+        running, event = Signal(), self.errors
+        m.d.sync += running.eq(self.busy)
         m.d.comb += [
             event.payload.source.eq(ErrorSource.CIPHER),
             event.payload.code.eq(ErrorCode.CIPHER_SELF_TEST),
             event.payload.queue.eq(0xFFFF),
         ]
-        with m.If(self.failed & ~before):
+        with m.If(running & ~self.busy & self.failed):
             m.d.sync += event.valid.eq(1)
         with m.Elif(event.ready):
             m.d.sync += event.valid.eq(0)

@@ -35,8 +35,10 @@ class KeyInstaller(wiring.Component):
     3. The old rows are erased, the new key is expanded.
     4. ``busy`` falls. The packets that waited see the new key, or none.
 
-    So a packet sees one key whole. Cycles of an installation with nothing else going on: see
-    ``docs/crypto.md``; a bench measures them.
+    So a packet sees one key whole. What is told of as deleted has been overwritten in every RAM:
+    an erasure goes through them as a wave, and its answer waits ``settle`` cycles for the last; the
+    same after reset. Cycles of an installation with nothing else going on: see ``docs/crypto.md``;
+    a bench measures them.
 
     Parameters
     ----------
@@ -44,6 +46,8 @@ class KeyInstaller(wiring.Component):
         Of the key table.
     drain : :class:`int`
         Cycles from a beat's entry to the last look that it takes at its key's RAMs.
+    settle : :class:`int`
+        Cycles from ``expanded`` of an erasure until the last RAM has it.
 
     Members
     -------
@@ -68,9 +72,10 @@ class KeyInstaller(wiring.Component):
         The erasure after reset is over.
     """
 
-    def __init__(self, rows: int, drain: int):
+    def __init__(self, rows: int, drain: int, settle: int):
         self._rows = rows
         self._drain = drain
+        self._settle = settle
         super().__init__(
             {
                 "i": In(stream.Signature(KeyCommand)),
@@ -142,6 +147,7 @@ class KeyInstaller(wiring.Component):
         busy = Signal(Busy, init={"valid": 1, "everyone": 1})
         count = Signal(range(GROUP + 1))
         drain = Signal(range(self._drain + 1))
+        settle = Signal(range(self._settle + 1))
         ended = Signal(KeyStatus)
         m.d.comb += [self.busy.eq(busy), self.o.payload.status.eq(ended)]
 
@@ -153,18 +159,22 @@ class KeyInstaller(wiring.Component):
                     m.next = f"{then}_ERASED"
             with m.State(f"{then}_ERASED"):
                 m.d.comb += [self.write.eq(self.expanded), self.iv_clear.eq(self.expanded)]
+                m.d.sync += settle.eq(self._settle)
                 with m.If(self.expanded):
                     m.d.sync += walk.eq(walk + 1)
                     m.next = then
 
+        with m.If(settle != 0):
+            m.d.sync += settle.eq(settle - 1)
         with m.FSM(name="installer"):
             with m.State("WIPE_START"):
                 m.next = "WIPE_ERASE"
             erase("WIPE")
             with m.State("WIPE"):
                 with m.If(walk == 0):
-                    m.d.sync += [busy.eq(0), self.ready.eq(1)]
-                    m.next = "IDLE"
+                    with m.If(settle == 0):
+                        m.d.sync += [busy.eq(0), self.ready.eq(1)]
+                        m.next = "IDLE"
                 with m.Else():
                     m.next = "WIPE_ERASE"
             with m.State("IDLE"):
@@ -219,7 +229,7 @@ class KeyInstaller(wiring.Component):
                     m.next = "INSTALL"
                     with m.If(command.action != KeyAction.INSTALL):
                         m.d.sync += busy.eq(0)
-                        m.next = "ANSWER"
+                        m.next = "SETTLE"
                 with m.Elif(rows_to_erase.bit_select(count[:2], 1)):
                     m.next = "FORGET_ERASE"
                 with m.Else():
@@ -260,6 +270,9 @@ class KeyInstaller(wiring.Component):
                 m.next = "SCAN_READ"
                 with m.If(walk == 0):
                     m.d.sync += busy.eq(0)
+                    m.next = "SETTLE"
+            with m.State("SETTLE"):
+                with m.If(settle == 0):
                     m.next = "ANSWER"
             with m.State("ANSWER"):
                 m.d.comb += self.o.valid.eq(1)

@@ -1,13 +1,12 @@
 """Joins the data of a chain's segments into one packet, and returns the chain."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from tailrace_hw.errors import ErrorCode, ErrorEvent, ErrorSource
 from tailrace_hw.lib.packet import PacketSignature
-from tailrace_hw.lib.rotate import rotate_bytes_left
+from tailrace_hw.lib.packet_join import PacketJoin
 from tailrace_hw.pcie.dma import DmaReadMeta, DmaStatus
 from tailrace_hw.virtio.interfaces import ChainCompletion
 from tailrace_hw.virtio.net_types import HEADER_BYTES, TxEntry, TxGathered
@@ -45,8 +44,8 @@ class TxGather(wiring.Component):
     """
 
     def __init__(self, width: int):
-        self._width = width
         self._octets = width // 8
+        self._join = PacketJoin(width, TxGathered)
         super().__init__(
             {
                 "entries": In(stream.Signature(TxEntry)),
@@ -62,57 +61,17 @@ class TxGather(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        octets = self._octets
-        stage = data.StructLayout(
-            {
-                "data": self._width,
-                #: Bytes of the packet that are in the accumulator before this beat, and after.
-                "fill": range(octets + 1),
-                "next_fill": range(octets + 1),
-                #: The accumulator overflows.
-                "full": 1,
-                "first": 1,
-                "last": 1,
-                "meta": TxGathered,
-            }
-        )
-        placed = Signal(stage)
-        placed_valid = Signal()
-        advance = Signal()
-        self._place(m, placed, placed_valid, advance)
-
-        # Rotate in two stages: by multiples of 8 bytes, then by single bytes.
-        index_bits = exact_log2(octets)
-        coarse, fine = Signal(stage), Signal(stage)
-        coarse_valid, fine_valid = Signal(), Signal()
-        taken = Signal()
-        m.d.comb += advance.eq(~fine_valid | taken)
-        with m.If(advance):
-            m.d.sync += [
-                coarse_valid.eq(placed_valid),
-                coarse.eq(placed),
-                coarse.data.eq(
-                    rotate_bytes_left(
-                        placed.data, placed.fill[:index_bits], bits=range(3, index_bits)
-                    )
-                ),
-                fine_valid.eq(coarse_valid),
-                fine.eq(coarse),
-                fine.data.eq(
-                    rotate_bytes_left(coarse.data, coarse.fill[:index_bits], bits=range(3))
-                ),
-            ]
-        self._merge(m, fine, fine_valid, taken)
+        m.submodules.join = join = self._join
+        connect(m, join.o, flipped(self.o))
+        self._place(m, join.i)
         return m
 
-    def _place(self, m, placed, placed_valid, advance):
-        """Decide where each data beat goes, and finish chains."""
-        octets = self._octets
+    def _place(self, m, pieces):
+        """Decide which data beats are joined, and finish chains."""
         entry = self.entries.payload
-        beat = self.data.payload
+        beat, piece = self.data.payload, pieces.payload
         count = Signal(16)
         begun = Signal()
-        fill = Signal(range(octets + 1))
         failed = Signal()
         free = Signal()
         # An event is rare: that it leaves in this cycle need not count.
@@ -120,38 +79,29 @@ class TxGather(wiring.Component):
         refused = (entry.error != ErrorCode.NONE) | entry.abandoned
         nothing = entry.reads == 0
         ends = beat.last & (count + 1 == entry.reads)
+        goes = Signal()
         step = Signal()
         finish = Signal()
+        status_bad = Signal()
         m.d.comb += [
-            self.data.ready.eq(
-                self.entries.valid & ~nothing & (refused | advance) & (~ends | free)
-            ),
+            goes.eq(self.entries.valid & ~nothing & (~ends | free)),
+            self.data.ready.eq(goes & (refused | pieces.ready)),
+            pieces.valid.eq(goes & self.data.valid & ~refused),
             step.eq(self.data.valid & self.data.ready),
             finish.eq((step & ends) | (self.entries.valid & nothing & free)),
             self.entries.ready.eq(finish),
-        ]
-        fill_now = Signal.like(fill)
-        total = Signal(range(2 * octets + 1))
-        status_bad = Signal()
-        m.d.comb += [
-            fill_now.eq(Mux(begun, fill, 0)),
-            total.eq(fill_now + octets - beat.empty),
-            placed.data.eq(beat.data),
-            placed.fill.eq(fill_now),
-            placed.full.eq(total > octets),
-            placed.next_fill.eq(Mux(placed.full, total - octets, total)),
-            placed.first.eq(~begun),
-            placed.last.eq(ends),
-            placed.meta.queue.eq(entry.queue),
-            placed.meta.length.eq(entry.info - HEADER_BYTES),
+            piece.data.eq(beat.data),
+            piece.count.eq(self._octets - beat.empty),
+            piece.first.eq(~begun),
+            piece.last.eq(ends),
+            piece.meta.queue.eq(entry.queue),
+            piece.meta.length.eq(entry.info - HEADER_BYTES),
             status_bad.eq(beat.last & (beat.meta.status != DmaStatus.OK)),
-            placed.meta.bad.eq(failed | status_bad),
-            placed_valid.eq(step & ~refused),
+            piece.meta.bad.eq(failed | status_bad),
         ]
         with m.If(step):
             m.d.sync += [
                 begun.eq(~ends),
-                fill.eq(placed.next_fill),
                 count.eq(Mux(ends, 0, count + beat.last)),
                 failed.eq((failed | status_bad) & ~ends),
             ]
@@ -185,38 +135,3 @@ class TxGather(wiring.Component):
                 event.queue.eq(entry.queue),
                 event.info.eq(Mux(refused, entry.info, status)),
             ]
-
-    def _merge(self, m, beat, beat_valid, taken):
-        """Fill the accumulator; it leaves when the next beat overflows it, or the packet ended."""
-        octets = self._octets
-        held = Signal(self._width)
-        #: The accumulator holds the end of a packet, of ``tail`` bytes.
-        ended = Signal()
-        tail = Signal(range(octets + 1))
-        tail_meta = Signal(TxGathered)
-        merged = Cat(
-            Mux(beat.fill > lane, held.word_select(lane, 8), beat.data.word_select(lane, 8))
-            for lane in range(octets)
-        )
-        free = Signal()
-        needs_output = Signal()
-        m.d.comb += [
-            free.eq(~self.o.valid | self.o.ready),
-            needs_output.eq(Mux(beat.first, ended, beat.full)),
-            taken.eq(beat_valid & (free | ~needs_output)),
-        ]
-        out = self.o.payload
-        with m.If(free):
-            m.d.sync += self.o.valid.eq(ended | (beat_valid & beat.full))
-            m.d.sync += [
-                out.data.eq(Mux(ended, held, merged)),
-                out.last.eq(ended),
-                out.empty.eq(Mux(ended, octets - tail, 0)),
-                out.meta.eq(Mux(ended, tail_meta, beat.meta)),
-            ]
-            with m.If(ended):
-                m.d.sync += ended.eq(0)
-        with m.If(taken):
-            m.d.sync += held.eq(Mux(beat.full, beat.data, merged))
-            with m.If(beat.last):
-                m.d.sync += [ended.eq(1), tail.eq(beat.next_fill), tail_meta.eq(beat.meta)]
