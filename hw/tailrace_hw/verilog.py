@@ -3,7 +3,8 @@
 Amaranth's own back end leaves processes as they are, and Verilog has no good form for some of them:
 bits that are constant become ``always @*`` blocks with nothing to wait for, which simulators never
 run. Here Yosys turns processes into expressions and registers first, natively (pyosys), in a
-process of its own because Yosys keeps global state and writes to the terminal.
+process of its own because Yosys keeps global state and writes to the terminal. Before that,
+instances that are the same get one module.
 """
 
 import re
@@ -20,6 +21,7 @@ from amaranth.hdl._ir import Design, Fragment, PortDirection
 from amaranth.hdl._xfrm import DomainCollector
 from amaranth.lib import wiring
 
+from tailrace_hw.shared_modules import share_modules
 from tailrace_hw.uncollected import uncollected
 
 __all__ = ["TOOLS", "VerilogError", "convert", "prepare", "yosys"]
@@ -126,7 +128,7 @@ def convert(component: wiring.Component, name: str) -> str:
         with uncollected():
             design = prepare(component, name)
             text, _ = rtlil.convert_fragment(design, name=name, emit_src=False)
-        source.write_text(_without_brackets(text))
+        source.write_text(share_modules(_without_brackets(text)))
         commands = [command.format(source=source, target=target) for command in _PASSES]
         yosys(commands)
         if not target.exists():

@@ -2,7 +2,8 @@
 
 The core samples the program counter by a timer of CPU time. What lies in the library belongs to a
 Verilog module, and Amaranth names those by their place in the hierarchy: to the samples of a block
-belong those of all that is in it. What lies outside is Python.
+belong those of all that is in it. Equal instances share a module with the name of the first, and
+count there. What lies outside is Python.
 """
 
 import bisect

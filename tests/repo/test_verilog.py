@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from tailrace_hw import emit
 from tailrace_hw.config import Config, JobsConfig, VirtioNetConfig
-from tailrace_hw.verilog import convert
+from tailrace_hw.verilog import convert, yosys
 from tailrace_sim.build import toolchain_env
 from tailrace_sim.device import NO_CIPHER, device_verilog
 
@@ -83,6 +83,70 @@ def test_a_constant_is_no_port():
     assert "i__payload" in text
     assert "i__valid" in text
     assert "i__ready" not in text
+
+
+class Part(wiring.Component):
+    """XOR with a constant, in a module below it whose ports have no names."""
+
+    i: In(4)
+    o: Out(4)
+
+    def __init__(self, constant):
+        self._constant = constant
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.inner = inner = Module()
+        result = Signal(4)
+        inner.d.comb += result.eq(self.i[::-1] ^ self._constant)
+        m.d.comb += self.o.eq(result + self.i)
+        return m
+
+
+class Parts(wiring.Component):
+    """Parts one behind the other, of three kinds, and modules between which signals cross."""
+
+    i: In(4)
+    o: Out(4)
+
+    def elaborate(self, platform):
+        m = Module()
+        value = self.i
+        for index, constant in enumerate((3, 5, 3, 5, 3, 9)):
+            part = Part(constant)
+            m.submodules[f"part{index}"] = part
+            m.d.comb += part.i.eq(value + index)
+            value = part.o
+        m.submodules.left = left = Module()
+        m.submodules.right = right = Module()
+        across, back = Signal(4), Signal(4)
+        left.d.comb += across.eq(value + self.i)
+        right.d.comb += back.eq(across + self.i)
+        m.d.comb += self.o.eq(back)
+        return m
+
+
+def test_equal_instances_share_a_module(tmp_path, monkeypatch):
+    """Every kind is there once, and the whole is what it is without sharing."""
+    text = convert(Parts(), "parts")
+    of_parts = re.findall(r"^module \\?(\S+?) ?\(", text, re.MULTILINE)
+    parts = [f"part{index}{inner}" for index in (0, 1, 5) for inner in ("", ".inner")]
+    assert sorted(of_parts) == ["parts", *(f"parts.{name}" for name in ["left", *parts, "right"])]
+    assert all(f" part{index} (" in text for index in range(6))
+    monkeypatch.setattr("tailrace_hw.verilog.share_modules", lambda text: text)
+    apart = convert(Parts(), "parts")
+    assert apart.count("\nmodule ") == 15
+    commands = []
+    for name, verilog in (("shared", text), ("apart", apart)):
+        (tmp_path / f"{name}.v").write_text(verilog)
+        commands += [f"read_verilog {tmp_path}/{name}.v", "hierarchy -top parts", "flatten",
+                     f"design -stash {name}"]  # fmt: skip
+    commands += [f"design -copy-from {name} -as {name} parts" for name in ("shared", "apart")]
+    yosys([
+        *commands, "miter -equiv shared apart miter", "hierarchy -top miter", "flatten",
+        "sat -verify -prove trigger 0 miter",
+    ])  # fmt: skip
 
 
 def lint(text: str, folder, waivers: bool = True) -> str:

@@ -145,9 +145,12 @@ def open_block(block: Block, config: Config, *, flatten: bool) -> tuple[Design, 
     """
     if block.make is None:
         design = _device(config)
-        module = f"\\{NAME}.{block.path}" if block.path else f"\\{NAME}"
-        if module not in design.modules:
-            raise SynthError(f"a device of this configuration has no {block.name}")
+        module = f"\\{NAME}"
+        for instance in block.path.split(".") if block.path else ():
+            children = design.modules[module].children
+            if f"\\{instance}" not in children:
+                raise SynthError(f"a device of this configuration has no {block.name}")
+            module = children[f"\\{instance}"]
     else:
         make, width = block.make, config.width
         name = f"{block.name}_{width}"

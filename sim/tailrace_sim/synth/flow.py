@@ -82,11 +82,14 @@ class Figures:
 
 
 def content_of(subject: Subject, family: Family) -> str:
-    """Hash of everything that the figures depend on, the program that counts included."""
-    digest = hashlib.sha256(f"{family}".encode())
+    """Hash of everything that the figures depend on.
+
+    That several instances share a module does not count, nor in which order modules stand.
+    """
+    counts: Counter[str] = Counter()
     for module, count in subject.design.closure(subject.module):
-        digest.update(f"{module.key} {count} {list(module.children)}".encode())
-    return digest.hexdigest()[:24]
+        counts[f"{module.key} {list(module.children)}"] += count
+    return hashlib.sha256(f"{family} {sorted(counts.items())}".encode()).hexdigest()[:24]
 
 
 def _program() -> str:
