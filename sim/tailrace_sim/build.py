@@ -198,6 +198,9 @@ def compiler() -> str:
 _RUNTIME = re.compile(r"^VM_GLOBAL_\w+ \+= \\\n((?:  \w+ \\\n)+)", re.MULTILINE)
 #: What each file of each model includes first, and is large.
 _HEADER = "runtime.h"
+#: From so many files on a model has a precompiled header of its own, with its classes: those of the
+#: whole device are megabytes, more for the compiler to read than a file of the model.
+_FILES_FOR_A_HEADER = 24
 
 
 def provide_runtime(
@@ -227,12 +230,9 @@ def provide_runtime(
     lists = _RUNTIME.findall((directory / f"{prefix}_classes.mk").read_text())
     objects = [f"{name}.o" for each in lists for name in re.findall(r"\w+", each)]
     headers = [f"{_HEADER}.fast.gch", f"{_HEADER}.slow.gch"]
-    # In place of the model's own precompiled header, which has the model's classes too.
-    extra = [
-        f"VK_PCH_H={_HEADER}",
-        f"VK_PCH_I_FAST=-include {_HEADER}.fast",
-        f"VK_PCH_I_SLOW=-include {_HEADER}.slow",
-    ]
+    extra = _precompiled(_HEADER)
+    files = sum(1 for _ in directory.glob("*.cpp"))
+    chosen = extra if files < _FILES_FOR_A_HEADER else _precompiled(f"{prefix}__pch.h")
     (directory / _HEADER).write_text('#include "verilated.h"\n')
     make = ["make", "-f", f"{prefix}.mk", *settings, *extra]
     log = directory / "runtime.log"
@@ -258,7 +258,7 @@ def provide_runtime(
                 for name in (*objects, _HEADER, *headers):
                     os.link(directory / name, partial / name)
                 partial.rename(cache)
-                return extra
+                return chosen
     except subprocess.CalledProcessError as error:
         raise BuildError(f"compiling Verilator's runtime failed; see {log}") from error
     for name in objects:
@@ -268,7 +268,16 @@ def provide_runtime(
         # Large, hence no copies. Their times are right among themselves.
         (directory / name).unlink(missing_ok=True)
         os.link(cache / name, directory / name)
-    return extra
+    return chosen
+
+
+def _precompiled(header: str) -> list[str]:
+    """Variables for ``make`` that have a header precompiled, and included first."""
+    return [
+        f"VK_PCH_H={header}",
+        f"VK_PCH_I_FAST=-include {header}.fast",
+        f"VK_PCH_I_SLOW=-include {header}.slow",
+    ]
 
 
 def jobs() -> str:

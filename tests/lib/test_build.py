@@ -66,6 +66,17 @@ def test_make_takes_the_objects_that_are_there(verilated, tmp_path):
     assert "verilated.h" in (directory / f"{header}.fast.gch").read_text()
 
 
+@pytest.mark.parametrize(("files", "header"), [(3, "runtime.h"), (300, "Vx__pch.h")])
+def test_a_large_model_has_its_classes_in_the_header(verilated, files, header):
+    for name in ("a", "b"):
+        directory = verilated(name)
+        for index in range(files):
+            (directory / f"Vx__{index}.cpp").touch()
+        assert f"VK_PCH_H={header}" in provide_runtime(directory, "Vx", [], ENVIRONMENT)
+        # The runtime does not know the model.
+        assert "verilated.h" in (directory / "runtime.h.fast.gch").read_text()
+
+
 def test_a_runtime_that_does_not_compile_is_not_kept(verilated):
     broken = RULES + "\tfalse\n"
     for name in ("a", "b"):
