@@ -2,6 +2,9 @@
 
 Within a RAM's place in the wave that erases, at most ``STAGES`` cycles after ``done``. All
 keys have a mark in their bits, it goes wherever they go, and their arithmetic is left out.
+
+The engine has 15 RAMs of round keys, one like the other, each a cycle behind the one before. With
+that many the first one is proven; all of them with ``STAGES``, and behind ``--soak`` with more.
 """
 
 from types import ModuleType
@@ -14,44 +17,61 @@ from amaranth.lib.wiring import In
 from tailrace_hw.crypto import key_expander, key_store
 from tailrace_hw.crypto.aad_unit import AadUnit
 from tailrace_hw.crypto.key_schedule import AesKeySchedule
-from tailrace_hw.crypto.types import STAGES, KeyKind
+from tailrace_hw.crypto.types import STAGES as ENGINE_STAGES
+from tailrace_hw.crypto.types import KeyKind
 from tailrace_hw.lib.delay import delayed
 from tailrace_sim.formal import holds, mutant, prove
 
 pytestmark = pytest.mark.formal
 
-
-class _Schedule(AesKeySchedule):
-    """In place of the key schedule: rows at its cycles, all with the mark of the key, or none."""
-
-    def elaborate(self, platform):
-        m = Module()
-        left = Signal(range(2 * STAGES + 1))
-        mark = Signal()
-        with m.If(left != 0):
-            m.d.sync += left.eq(left - 1)
-        with m.If(self.i.valid):
-            rows = Mux(self.i.payload.reverse, 2 * STAGES, STAGES)
-            m.d.sync += [left.eq(rows), mark.eq(self.i.payload.key[0])]
-        wait = self.latency - 1
-        m.d.comb += [
-            self.o.valid.eq(delayed(m, left != 0, wait, "valid", reset=True)),
-            self.o.payload.last.eq(delayed(m, left == 1, wait, "last", reset=True)),
-            self.o.payload.round_key.eq(mark),
-        ]
-        return m
+#: Stages that are proven at once. Fewer than 6, and no key has to wait for an erasure.
+STAGES = 6
+ROWS = [pytest.param(row, marks=[] if row == 1 else pytest.mark.soak) for row in range(4)]
 
 
-def _expander(old: str = "__all__ =", new: str = "__all__ =") -> ModuleType:
-    copy = mutant(key_expander, old, new)
-    copy.AesKeySchedule = _Schedule
-    return copy
+class Sources:
+    """The two modules at a number of stages, one of them perhaps with a fault."""
+
+    def __init__(self, stages: int, module: ModuleType | None = None, old="", new=""):
+        def copy(of):
+            at = (old, new) if of is module else ("__all__ =", "__all__ =")
+            changed = mutant(of, *at)
+            changed.STAGES = stages
+            return changed
+
+        self.stages = stages
+        self.expander, self.store = copy(key_expander), copy(key_store)
+        self.expander.AesKeySchedule = _schedule_of(stages)
+
+
+def _schedule_of(stages: int) -> type[AesKeySchedule]:
+    class Schedule(AesKeySchedule):
+        """In place of the key schedule: rows at its cycles, all with the key's mark, or none."""
+
+        def elaborate(self, platform):
+            m = Module()
+            left = Signal(range(2 * stages + 1))
+            mark = Signal()
+            with m.If(left != 0):
+                m.d.sync += left.eq(left - 1)
+            with m.If(self.i.valid):
+                rows = Mux(self.i.payload.reverse, 2 * stages, stages)
+                m.d.sync += [left.eq(rows), mark.eq(self.i.payload.key[0])]
+            wait = self.latency - 1
+            m.d.comb += [
+                self.o.valid.eq(delayed(m, left != 0, wait, "valid", reset=True)),
+                self.o.payload.last.eq(delayed(m, left == 1, wait, "last", reset=True)),
+                self.o.payload.round_key.eq(mark),
+            ]
+            return m
+
+    return Schedule
 
 
 class StoreProof(wiring.Component):
-    """What the expander is asked to erase is gone from the RAMs, ``STAGES`` cycles behind ``done``.
+    """What the expander is asked to erase of ``row`` is gone from the RAMs in time.
 
-    All keys have a mark in each of their bits, and it goes wherever they go.
+    ``stages`` are those of the round keys to look at, ``powers`` the powers of H, from 0.
     """
 
     asks: In(1)
@@ -60,22 +80,21 @@ class StoreProof(wiring.Component):
     kind: In(KeyKind)
     granted: In(1)
     hash_now: In(1)
-    read_row: In(2)
     side_row: In(2)
 
-    def __init__(self, expander: ModuleType, row: int, stages, powers):
+    def __init__(self, sources: Sources, row: int, stages=(), powers=()):
         super().__init__()
-        self._expander = expander
+        self._sources = sources
         self._row = row
         self._rams = [("keys", stage) for stage in stages] + [("powers", n) for n in powers]
         self._wait = max([*stages, *(key_store.AAD_BLOCKS for _ in powers)])
 
     def elaborate(self, platform):
         m = Module()
-        count = key_store.AAD_BLOCKS
-        m.submodules.expander = expander = self._expander.KeyExpander(count)
-        m.submodules.keys = keys = key_store.RoundKeyStore(4)
-        m.submodules.powers = powers = key_store.PowerStore(4, count)
+        count, store = key_store.AAD_BLOCKS, self._sources.store
+        m.submodules.expander = expander = self._sources.expander.KeyExpander(count)
+        m.submodules.keys = keys = store.RoundKeyStore(4)
+        m.submodules.powers = powers = store.PowerStore(4, count)
         use, asks = expander.side, expander.i.payload
         side_row = Mux(use.valid, use.row, self.side_row)
         m.d.comb += [
@@ -134,9 +153,40 @@ class StoreProof(wiring.Component):
 
 
 def test_the_first_round_key():
-    prove(StoreProof(_expander(), 1, [0], []), "key-stores-first")
+    prove(StoreProof(Sources(ENGINE_STAGES), 1, [0]), "key-stores-first")
 
 
-def test_proof_finds_a_key_that_meets_the_wave():
-    expander = _expander("| (erasing == 0)", "| 1")
-    assert not holds(StoreProof(expander, 1, [STAGES - 1], []), "key-stores-fault")
+@pytest.mark.parametrize("row", ROWS)
+def test_round_keys(row):
+    prove(StoreProof(Sources(STAGES), row, range(STAGES)), f"key-stores-{row}")
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_powers(row):
+    powers = range(key_store.AAD_BLOCKS)
+    prove(StoreProof(Sources(STAGES), row, powers=powers), f"key-stores-powers-{row}")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("stages", [8, 10])
+def test_more_stages(stages):
+    prove(StoreProof(Sources(stages), 1, range(stages)), f"key-stores-of-{stages}")
+
+
+_WRITE = 'write = delayed(m, write, 1, f"write{stage}", reset=True)'
+
+#: name: (stages and powers to look at, module, source text, what the fault makes of it)
+FAULTS = {
+    "key-meets-the-wave": ([5], [], key_expander, "| (erasing == 0)", "| 1"),
+    "wave-falls-behind": ([2], [], key_store, _WRITE, _WRITE.replace("write, 1", "write, 2")),
+    "no-zeros": ([0], [], key_expander, "payload.round_key, 0)", "payload.round_key, 1)"),
+    "power-left": ([], [1], key_expander, "now == Step.ERASE, ~0,", "now == Step.ERASE, 1,"),
+    "power-of-another-row": ([], [0], key_store, "wait, f\"side_row{index}\"", "0, \"side_row\""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_proof_finds(fault):
+    stages, powers, *change = FAULTS[fault]
+    proof = StoreProof(Sources(STAGES, *change), 1, stages, powers)
+    assert not holds(proof, f"key-stores-{fault}")
