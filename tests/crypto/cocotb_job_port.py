@@ -254,6 +254,30 @@ async def random_jobs(dut):
 
 
 @cocotb.test()
+async def behind_its_key(dut):
+    """A job right behind a request for its key waits for the answer, however late that comes."""
+    bench = await start(dut, 0.0)
+    rng = bench.rng
+
+    def use(key: int) -> None:
+        bench.cipher(crypto.Job(Operation.GCM_ENCRYPT, key, rng.randbytes(SIZE), 0,
+                                len(bench.wanted) % 256, iv=rng.randbytes(12)))  # fmt: skip
+
+    for held in (0.0, 0.9):
+        # The requests, which a packet would overtake if nothing held it.
+        bench.engine.key_port.stall = held
+        for key in (0, 5, KEYS - 1):
+            # Not there yet, the first one, another one in its place, and none.
+            use(key)
+            for size in (0, 2):
+                bench.install(key, 0, 0, size, False)
+                use(key)
+            bench.delete(key, 0)
+            use(key)
+        await bench.drain()
+
+
+@cocotb.test()
 async def full_rate(dut):
     """A beat a cycle in both directions, whatever the jobs' lengths."""
     bench = await start(dut, 0.0)

@@ -59,10 +59,12 @@ class ModelEngine:
         self._output = Source(dut, names.output, rng, stall)
         self._results = Source(dut, names.results, rng, stall)
         self._answers = Source(dut, names.answers, rng, stall)
+        #: Takes the requests to the key table.
+        self.key_port = Sink(dut, names.keys, rng, stall, self._take_command)
         self.ports = [
             self._output, self._results, self._answers,
             Sink(dut, names.packets, rng, stall, self._take_beat),
-            Sink(dut, names.keys, rng, stall, self._take_command),
+            self.key_port,
         ]  # fmt: skip
 
     def _send(self, kind: str, port: Source, words: list[int]) -> None:

@@ -20,7 +20,7 @@ def test_jobs(width):
         build.build(source, "job_port"),
         "cocotb_job_port",
         name=f"job-port-{width}",
-        tests=["random_jobs", "full_rate"],
+        tests=["random_jobs", "behind_its_key", "full_rate"],
         parameters={"width": width},
         python_path=[HERE],
     )
