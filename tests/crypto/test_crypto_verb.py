@@ -50,6 +50,11 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Of each file; the big one is full of zeros."""
+    return {path.name: path.read_bytes().rstrip(bytes(1)) for path in folder.iterdir()}
+
+
 # With the device ---------------------------------------------------------------------------------
 
 
@@ -146,21 +151,39 @@ def no_simulation(monkeypatch):
         (["encrypt", "none", "--key-file", "key"], "none: No such file"),
         (["encrypt", ".", "--key-file", "key"], ". is no regular file"),
         (["encrypt", "big", "--key-file", "key"], "and a simulation takes 67108864; cut it"),
-        (["encrypt", "data", "--key-file", "key", "-o", "."], "Is a directory"),
+        (["encrypt", "data", "--key-file", "key", "-o", "."], "is a directory; name a file in it"),
+        (["encrypt", "data", "--key-file", "key", "-o", ""], "is a directory; name a file in it"),
         (["encrypt", "data", "--key-file", "key", "-o", "/dev/null"], "is no regular file"),
         (["encrypt", "data", "--key-file", "key", "-o", "data"], "data is the input too; choose"),
         (["encrypt", "data", "--key-file", "key", "-o", "./data"], "data is the input too; choose"),
         (["encrypt", "data", "--key-file", "key", "-o", "link"], "link is the input too; choose"),
         (["encrypt", "data", "--key-file", "key", "-o", "hard"], "hard is the input too; choose"),
         (["decrypt", "twice.sealed", "--key-file", "key", "-o", "twice.sealed"], "the input too"),
+        (["encrypt", "data", "--key-file", "key", "-o", "key"], "key is the key file too; choose"),
+        (["decrypt", "twice.sealed", "--key-file", "key", "-o", "./key"], "the key file too"),
+        (["encrypt", "data", "--key-file", "key", "--config", "c.toml", "-o", "c.toml"],
+         "c.toml is the configuration too; choose another file with -o"),
+        (["encrypt", "data", "--key-file", "key", "--trace", "pcie", "--trace-file", "data"],
+         "data is the input too; choose another file with --trace-file"),
+        (["encrypt", "data", "--key-file", "key", "--trace", "pcie", "--trace-file", "key"],
+         "key is the key file too; choose another file with --trace-file"),
+        (["decrypt", "twice.sealed", "-o", "x", "--key-file", "key", "--trace", "pcie",
+          "--trace-file", "./x"], "x is the output too; choose another file with --trace-file"),
+        (["encrypt", "data", "--key-file", "key", "--trace", "pcie", "--trace-file",
+          "data.sealed"], "data.sealed is the output too"),
         (["encrypt", "data", "--key-file", "key", "-o", "no/x"], "cannot be written: No such"),
         (["encrypt", "data", "--key-file", "key", "--backend", "x"], "must be fast or cocotb"),
         (["encrypt", "data", "--key-file", "key", "--config", "none.toml"], "without cipher"),
         (["decrypt", "data", "--key-file", "key"], "data does not end in .sealed; say with -o"),
+        (["decrypt", ".", "--key-file", "key"], ". is no regular file"),
+        (["decrypt", "no_tag.sealed", "--key-file", "key"], "no_tag.sealed: it is cut off"),
+        (["decrypt", "part.sealed", "--key-file", "key"], "part.sealed: it is cut off"),
         (["decrypt", "twice.sealed", "--key-file", "key"], "twice exists; say with -o where"),
         (["decrypt", "data", "-o", "x", "--key-file", "key"], "data: it is not a sealed file"),
         (["decrypt", "short.sealed", "--key-file", "key"], "it is cut off in its header"),
         (["selftest", "--config", "none.toml"], "give it keys = 1024 below [jobs]"),
+        (["selftest", "--config", "c.toml", "--trace", "pcie", "--trace-file", "c.toml"],
+         "c.toml is the configuration too; choose another file with --trace-file"),
         (["selftest", "--width", "77"], "width must be one of"),
         (["selftest", "--trace", "x"], "no kind 'x'"),
     ],
@@ -176,17 +199,20 @@ def test_a_bad_argument_gives_one_line(
     Path("twice").touch()
     Path("twice.sealed").write_bytes(Header.new().pack() + bytes(TAG))
     Path("short.sealed").write_bytes(b"TRSEALED")
+    Path("no_tag.sealed").write_bytes(Header.new().pack() + bytes(TAG - 1))
+    Path("part.sealed").write_bytes(Header(bytes(7), 50).pack() + bytes(50 + 2 * TAG - 1))
+    Path("c.toml").touch()
     with open("big", "wb") as big:
         big.truncate((64 << 20) + 1)
     if "--config" in arguments:
         Path("none.toml").write_text("[jobs]\nkeys = 0\n")
-    before = files(tmp_path)
+    before = contents(tmp_path)
     code, _, err = cli(*arguments)
     assert code != 0
     assert words in err
     assert err.startswith("tailrace: ")
     assert err.count("\n") == 1, err
-    assert files(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
 def test_bench_is_that_of_the_benchmarks(monkeypatch, cli):

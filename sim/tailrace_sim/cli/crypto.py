@@ -19,7 +19,6 @@ from tailrace_sim.cli.building import build_for_user
 from tailrace_sim.cli.crypto_files import (
     MAX_FILE,
     SUFFIX,
-    check_apart,
     look_at,
     new_file,
     read_key,
@@ -35,7 +34,7 @@ from tailrace_sim.cli.looking import (
     report_look,
 )
 from tailrace_sim.cli.progress import following, told_how_far
-from tailrace_sim.cli.terminal import make_console, print_rows, working
+from tailrace_sim.cli.terminal import check_apart, make_console, print_rows, working
 from tailrace_sim.device import check_backend, default_backend
 from tailrace_sim.look import Look
 from tailrace_sim.run import TRACE, SimulationError, own_run, pick_seed, run
@@ -172,7 +171,7 @@ def selftest(
     seed: SeedOption = None,
 ) -> None:
     """Run the known-answer test, with a fault of each kind in the engine, and once more."""
-    look = make_look(waves, trace, trace_file, False)
+    look = make_look(waves, trace, trace_file, False, {"the configuration": config})
     device = _device(width, config, backend, seed, look)
     model = _build(device)
     with own_run("crypto-selftest") as name, working(device.console, "asking the engine"):
@@ -192,10 +191,24 @@ def selftest(
 # Files -------------------------------------------------------------------------------------------
 
 
+def _files(
+    file: Path, key_file: Path | None, config: Path | None, output: Path
+) -> dict[str, Path | None]:
+    """What a trace must not overwrite.
+
+    Raises
+    ------
+    UserError
+        The output would: a key that is gone opens nothing any more.
+    """
+    read = {"the input": file, "the key file": key_file, "the configuration": config}
+    check_apart(output, "-o", read)
+    return {**read, "the output": output}
+
+
 def _file(device: _Device, file: Path, output: Path, key: bytes, *, encrypts: bool) -> None:
     """Seal or open a file, all checked but what only the engine can say."""
     size, chunks = look_at(file, encrypts=encrypts)
-    check_apart(file, output)
     verb, doing, what = (
         ("encrypt", "sealing", "chunks were sealed") if encrypts else
         ("decrypt", "opening", "chunks were opened")
@@ -251,9 +264,10 @@ def encrypt(
 ) -> None:
     """Seal a file with AES-GCM in the simulated device, chunk by chunk."""
     material = read_key(key, key_file)
-    look = make_look(waves, trace, trace_file, False)
+    output = sealed_name(file) if output is None else output
+    look = make_look(waves, trace, trace_file, False, _files(file, key_file, config, output))
     device = _device(width, config, backend, seed, look)
-    _file(device, file, output or sealed_name(file), material, encrypts=True)
+    _file(device, file, output, material, encrypts=True)
 
 
 @crypto.command()
@@ -275,9 +289,10 @@ def decrypt(
 ) -> None:
     """Open a sealed file; one that is damaged, or another key's, leaves no output."""
     material = read_key(key, key_file)
-    look = make_look(waves, trace, trace_file, False)
+    output = unsealed_name(file) if output is None else output
+    look = make_look(waves, trace, trace_file, False, _files(file, key_file, config, output))
     device = _device(width, config, backend, seed, look)
-    _file(device, file, output or unsealed_name(file), material, encrypts=False)
+    _file(device, file, output, material, encrypts=False)
 
 
 # Benchmark ---------------------------------------------------------------------------------------

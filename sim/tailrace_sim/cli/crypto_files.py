@@ -14,7 +14,6 @@ from tailrace_sim.cli.terminal import writing
 __all__ = [
     "MAX_FILE",
     "SUFFIX",
-    "check_apart",
     "look_at",
     "new_file",
     "read_key",
@@ -79,8 +78,7 @@ def look_at(file: Path, *, encrypts: bool) -> tuple[int, int]:
     UserError
         It can't be: better now than behind the minutes of a build.
     """
-    if file.exists() and not file.is_file():
-        raise UserError(f"{file} is no regular file; write what is in it to one")
+    _check_regular(file)
     with open(file, "rb") as source:
         head = source.read(HEADER.size)
         size = os.fstat(source.fileno()).st_size
@@ -91,14 +89,22 @@ def look_at(file: Path, *, encrypts: bool) -> tuple[int, int]:
             header = Header.parse(head)
         except SealedFileError as error:
             raise UserError(f"{file}: {error}") from error
-        chunks = chunks_of(size - HEADER.size, header.chunk + TAG)
-        size -= HEADER.size + chunks * TAG
+        sealed = size - HEADER.size
+        chunks = chunks_of(sealed, header.chunk + TAG)
+        size = sealed - chunks * TAG
+        if sealed - (chunks - 1) * (header.chunk + TAG) < TAG:
+            raise UserError(f"{file}: it is cut off")
     if size > MAX_FILE:
         raise UserError(
             f"{file} has {size} bytes, and a simulation takes {MAX_FILE}; cut it, for example with"
             " split"
         )
     return size, chunks
+
+
+def _check_regular(file: Path) -> None:
+    if file.exists() and not file.is_file():
+        raise UserError(f"{file} is no regular file; write what is in it to one")
 
 
 def sealed_name(file: Path) -> Path:
@@ -108,6 +114,7 @@ def sealed_name(file: Path) -> Path:
 
 def unsealed_name(file: Path) -> Path:
     """Where an opened file goes."""
+    _check_regular(file)
     if file.suffix != SUFFIX or file.name == SUFFIX:
         raise UserError(f"{file} does not end in {SUFFIX}; say with -o where the output goes")
     return _not_there(file.with_suffix(""))
@@ -118,18 +125,6 @@ def _not_there(path: Path) -> Path:
     if path.exists():
         raise UserError(f"{path} exists; say with -o where the output goes")
     return path
-
-
-def check_apart(file: Path, output: Path) -> None:
-    """The output must not take the place of a file that is read.
-
-    Raises
-    ------
-    UserError
-        They are one file, whatever their names are.
-    """
-    if file.exists() and output.exists() and output.samefile(file):
-        raise UserError(f"{output} is the input too; choose another file with -o")
 
 
 @contextmanager
@@ -143,7 +138,7 @@ def new_file(path: Path) -> Iterator[Path]:
     """
     path = path.resolve()
     if path.is_dir():
-        raise UserError(f"{path}: Is a directory")
+        raise UserError(f"{path} is a directory; name a file in it with -o")
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is no regular file; choose another with -o")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")

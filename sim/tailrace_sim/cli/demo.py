@@ -185,7 +185,8 @@ def demo(
     link = LinkOptions(delay, loss, reorder, duplicate, corrupt)
     link.check(dpus, backend or default_backend())
     console = make_console()
-    look = make_look(waves, trace, trace_file, profile)
+    read = {"the capture": pcap, "the configuration": config}
+    look = make_look(waves, trace, trace_file, profile, read)
     if dpus > 1 and (look.waves is not None or look.profile):
         raise UserError("--waves and --profile show one device: leave out --dpus")
     look.check_backend(backend or default_backend())

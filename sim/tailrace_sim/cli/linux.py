@@ -159,7 +159,7 @@ def linux(
     if texts and time_out is None:
         time_out = _TIME_OUT
     settings = load_config(config, width, cipher=False)
-    look = make_look(waves, trace, trace_file, profile)
+    look = make_look(waves, trace, trace_file, profile, {"the configuration": config})
     console = make_console()
     if not texts and not console.is_terminal:
         raise UserError("a guest with a shell needs a terminal; give --run SCRIPT")

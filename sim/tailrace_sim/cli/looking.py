@@ -1,6 +1,7 @@
 """Options of the verbs that show the inside of a run, and what they leave."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from rich.table import Table
 from tailrace.cli.errors import UserError
 from tailrace_hw.config import Config
 from tailrace_sim.build import Model
-from tailrace_sim.cli.terminal import check_writable
+from tailrace_sim.cli.terminal import check_apart, check_writable
 from tailrace_sim.device import device_verilog
 from tailrace_sim.look import TRACES, Look, parse_trace, parse_window
 from tailrace_sim.profile import read_profile
@@ -49,9 +50,17 @@ ProfileOption = Annotated[
 
 
 def make_look(
-    waves: str | None, trace: str | None, trace_file: Path | None, profile: bool
+    waves: str | None,
+    trace: str | None,
+    trace_file: Path | None,
+    profile: bool,
+    others: Mapping[str, Path | None],
 ) -> Look:
     """What the options ask for; what none of them asks for is up to the environment.
+
+    Parameters
+    ----------
+    others : files of the verb that a trace must not overwrite, as :func:`check_apart` has them
 
     Raises
     ------
@@ -64,6 +73,7 @@ def make_look(
         raise UserError(f"--trace-file needs --trace with what to show: {','.join(TRACES)}")
     file = default.trace_file if trace_file is None else trace_file
     if file is not None and kinds:
+        check_apart(file, "--trace-file", others)
         check_writable(file)
     return Look(
         waves=default.waves if waves is None else parse_window(waves),

@@ -106,7 +106,7 @@ def plug(
     settings = load_config(config, width, cipher=False)
     sockets = _sockets(function, len(identities(settings)))
     orders = None if control is None else _control(control, sockets)
-    look = make_look(waves, trace, trace_file, profile)
+    look = make_look(waves, trace, trace_file, profile, {"the configuration": config})
     if port0 is not None:
         # Better now than behind the minutes of a build.
         try_peer(port0)

@@ -93,7 +93,7 @@ def serve(
     if seconds is not None and not seconds > 0:
         raise UserError(f"--seconds must be above 0, not {seconds:g}")
     settings = load_config(config, width, cipher=False)
-    look = make_look(waves, trace, trace_file, profile)
+    look = make_look(waves, trace, trace_file, profile, {"the configuration": config})
     # Better now than behind the minutes of a build.
     try_peer(port0)
     console = make_console(stderr=True)

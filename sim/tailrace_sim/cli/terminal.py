@@ -1,6 +1,6 @@
 """What the verbs print on and write to."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tailrace.cli.errors import UserError
 
-__all__ = ["check_writable", "make_console", "print_rows", "working", "writing"]
+__all__ = ["check_apart", "check_writable", "make_console", "print_rows", "working", "writing"]
 
 #: Of output that is no terminal: scripts read lines, so none is broken.
 _UNBROKEN = 1000
@@ -35,6 +35,27 @@ def print_rows(console: Console, rows: Iterable[tuple[str, object]]) -> None:
     for name, value in rows:
         table.add_row(name, str(value))
     console.print(table)
+
+
+def check_apart(written: Path, option: str, others: Mapping[str, Path | None]) -> None:
+    """What is written must not take the place of what is read, nor of something else written.
+
+    Parameters
+    ----------
+    option : names ``written``
+    others : files by what they are, as "the input"; None: there is none
+
+    Raises
+    ------
+    UserError
+        Two are one file, whatever their names are.
+    """
+    for what, other in others.items():
+        if other is None:
+            continue
+        there = written.exists() and other.exists()
+        if written.samefile(other) if there else written.resolve() == other.resolve():
+            raise UserError(f"{written} is {what} too; choose another file with {option}")
 
 
 def check_writable(path: Path) -> None:
