@@ -1,5 +1,6 @@
 """The driver of the cipher engine against the golden engine: AES-GCM, AES-XTS, self-test."""
 
+from array import array
 from typing import Any
 
 import pytest
@@ -174,6 +175,48 @@ def test_what_the_engine_does_not_take():
         assert len(AESGCM.generate_key(bits)) == bits // 8
     with pytest.raises(BadMessage, match="not 100"):
         AESGCM.generate_key(100)
+
+
+def test_buffers_are_as_good_as_bytes():
+    bench, cipher = bench_with()
+    key, nonce, data, aad = bytes(range(16)), bytes(range(8)), bytes(range(40)), b"four"
+    sealed = LibraryGCM(key).encrypt(nonce, data, aad)
+    words = array("I", data)
+    for kind in (bytearray, memoryview):
+        aead = bench.run(AESGCM.create(cipher, kind(key)))
+        for given in (kind(data), words, memoryview(words)):
+            assert bench.run(aead.encrypt(kind(nonce), given, kind(aad))) == sealed
+        assert bench.run(aead.decrypt(kind(nonce), kind(sealed), kind(aad))) == data
+    xts = bench.run(AESXTS.create(cipher, bytearray(range(32))))
+    assert bench.run(xts.encrypt(3, data)) == bench.run(
+        xts.encrypt(bytearray((3).to_bytes(16, "little")), words)
+    )
+
+
+def test_what_is_no_bytes_is_told_of():
+    bench, cipher = bench_with()
+    aead = bench.run(AESGCM.create(cipher, bytes(16)))
+    for message, what in (
+        ((None, b"", b""), "a nonce is bytes, not NoneType"),
+        (("n" * 12, b"", b""), "a nonce is bytes, not str"),
+        ((bytes(12), "x" * 20, b""), "data is bytes, not str"),
+        ((bytes(12), 16, b""), "data is bytes, not int"),
+        ((bytes(12), bytes(20), "aad"), "associated data is bytes, not str"),
+    ):
+        for work in (aead.encrypt, aead.decrypt):
+            with pytest.raises(BadMessage, match=what):
+                bench.run(work(*message))
+    with pytest.raises(BadMessage, match=r"a tag has .* not 16\.0"):
+        bench.run(AESGCM.create(cipher, bytes(16), tag_length=16.0))
+    with pytest.raises(BadMessage, match="a key is bytes, not str"):
+        bench.run(AESGCM.create(cipher, "k" * 16))
+    xts = bench.run(AESXTS.create(cipher, bytes(range(32))))
+    for tweak, data, what in (
+        ("7" * 16, bytes(16), "a tweak is bytes, not str"),
+        (7, "d" * 16, "a data unit is bytes, not str"),
+    ):
+        with pytest.raises(BadMessage, match=what):
+            bench.run(xts.encrypt(tweak, data))
 
 
 def test_a_strict_key():

@@ -8,6 +8,7 @@ from tailrace.crypto.cipher import Cipher
 from tailrace.crypto.errors import BadMessage, InvalidTag, KeyGone
 from tailrace.crypto.gcm_iv import ZERO_BLOCK_J0, j0_of
 from tailrace.crypto.keys import Key
+from tailrace.crypto.octets import Octets, octets
 from tailrace.jobs.data import Ended, Request, run_data
 from tailrace.regs.job_memory import (
     MAX_AAD,
@@ -20,7 +21,8 @@ from tailrace.regs.job_memory import (
 __all__ = ["AESGCM", "AESXTS", "Message"]
 
 #: Nonce, data and additional data.
-Message = tuple[bytes, bytes, bytes | None]
+Message = tuple[Octets, Octets, Octets | None]
+_Plain = tuple[bytes, bytes, bytes]
 _BLOCK = 16
 
 
@@ -47,7 +49,7 @@ class AESGCM:
         ``strict`` makes the device refuse to encrypt unless each nonce, of 12 bytes, is above the
         one before as a big-endian number.
         """
-        if tag_length not in TAG_LENGTHS:
+        if not isinstance(tag_length, int) or tag_length not in TAG_LENGTHS:
             raise BadMessage(f"a tag has {TAG_LENGTHS} bytes, not {tag_length}")
         return cls(cipher, await cipher.install(key, strict=strict), tag_length)
 
@@ -58,11 +60,11 @@ class AESGCM:
             raise BadMessage(f"an AES key has 128, 192 or 256 bits, not {bit_length}")
         return secrets.token_bytes(bit_length // 8)
 
-    async def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes:
+    async def encrypt(self, nonce: Octets, data: Octets, associated_data: Octets | None) -> bytes:
         """Ciphertext and tag."""
         return (await self.encrypt_many([(nonce, data, associated_data)]))[0]
 
-    async def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes:
+    async def decrypt(self, nonce: Octets, data: Octets, associated_data: Octets | None) -> bytes:
         """Plaintext of ciphertext and tag.
 
         Raises
@@ -77,27 +79,28 @@ class AESGCM:
 
     async def encrypt_many(self, messages: Sequence[Message]) -> list[bytes]:
         """:meth:`encrypt` of each, as many at once as the queue holds."""
-        ended = await self._run(messages, JobOpcode.GCM_ENCRYPT)
+        ended = await self._run(_plain(messages), JobOpcode.GCM_ENCRYPT)
         return [end.check("GCM_ENCRYPT") + end.result.tag[: self.tag_length] for end in ended]
 
     async def decrypt_many(self, messages: Sequence[Message]) -> list[bytes | None]:
         """:meth:`decrypt` of each; None in the place of one whose tag is wrong or not whole."""
-        whole = [message for message in messages if len(message[1]) >= self.tag_length]
+        plain = _plain(messages)
+        whole = [message for message in plain if len(message[1]) >= self.tag_length]
         ended = iter(await self._run(whole, JobOpcode.GCM_DECRYPT))
         return [
             _plaintext(next(ended)) if len(data) >= self.tag_length else None
-            for _, data, _ in messages
+            for _, data, _ in plain
         ]
 
     async def close(self) -> None:
         """Delete the key; see :meth:`Key.delete`."""
         await self.key.delete()
 
-    async def _run(self, messages: Sequence[Message], opcode: JobOpcode) -> list[Ended]:
+    async def _run(self, messages: Sequence[_Plain], opcode: JobOpcode) -> list[Ended]:
         """Check all messages, then begin the first."""
         generation, subkey = self.key.generation, None
         for nonce, data, aad in messages:
-            self._check(nonce, data, aad or b"", encrypts=opcode == JobOpcode.GCM_ENCRYPT)
+            self._check(nonce, data, aad, encrypts=opcode == JobOpcode.GCM_ENCRYPT)
         if any(len(nonce) != 12 for nonce, _, _ in messages):
             if self.key.strict:
                 raise BadMessage("a strict key takes nonces of 12 bytes only, no J0")
@@ -133,10 +136,10 @@ class AESGCM:
         key.keep_subkey(subkey, generation)
         return subkey
 
-    def _request(self, opcode: JobOpcode, message: Message, subkey: bytes | None) -> Request:
+    def _request(self, opcode: JobOpcode, message: _Plain, subkey: bytes | None) -> Request:
         nonce, data, aad = message
         parameters: dict[str, Any] = {
-            "key": self.key.index, "aad": aad or b"", "tag_length": self.tag_length, "iv": nonce,
+            "key": self.key.index, "aad": aad, "tag_length": self.tag_length, "iv": nonce,
         }  # fmt: skip
         if len(nonce) != 12:
             assert subkey is not None
@@ -146,6 +149,18 @@ class AESGCM:
         return Request(opcode, data, len(data), parameters)
 
 
+def _plain(messages: Iterable[Message]) -> list[_Plain]:
+    """All as bytes."""
+    return [
+        (
+            octets("a nonce", nonce),
+            octets("data", data),
+            b"" if aad is None else octets("associated data", aad),
+        )
+        for nonce, data, aad in messages
+    ]
+
+
 def _plaintext(ended: Ended) -> bytes | None:
     """Of a decryption; None if the tag is wrong."""
     wrong = ended.result.status == JobStatus.AUTHENTICATION_FAILED
@@ -153,7 +168,7 @@ def _plaintext(ended: Ended) -> bytes | None:
 
 
 #: Number of a data unit, or the tweak itself.
-Tweak = int | bytes
+Tweak = int | Octets
 
 
 class AESXTS:
@@ -182,30 +197,31 @@ class AESXTS:
             raise BadMessage(f"an XTS key has 256 or 512 bits, not {bit_length}")
         return secrets.token_bytes(bit_length // 8)
 
-    async def encrypt(self, tweak: Tweak, data: bytes) -> bytes:
+    async def encrypt(self, tweak: Tweak, data: Octets) -> bytes:
         """A data unit of 16 bytes to 16 KiB."""
         return (await self.encrypt_many([(tweak, data)]))[0]
 
-    async def decrypt(self, tweak: Tweak, data: bytes) -> bytes:
+    async def decrypt(self, tweak: Tweak, data: Octets) -> bytes:
         return (await self.decrypt_many([(tweak, data)]))[0]
 
-    async def encrypt_many(self, units: Iterable[tuple[Tweak, bytes]]) -> list[bytes]:
+    async def encrypt_many(self, units: Iterable[tuple[Tweak, Octets]]) -> list[bytes]:
         """Data units, as many at once as the queue holds."""
         return await self._run(JobOpcode.XTS_ENCRYPT, units)
 
-    async def decrypt_many(self, units: Iterable[tuple[Tweak, bytes]]) -> list[bytes]:
+    async def decrypt_many(self, units: Iterable[tuple[Tweak, Octets]]) -> list[bytes]:
         return await self._run(JobOpcode.XTS_DECRYPT, units)
 
     async def close(self) -> None:
         """Delete the key."""
         await self.key.delete()
 
-    async def _run(self, opcode: JobOpcode, units: Iterable[tuple[Tweak, bytes]]) -> list[bytes]:
+    async def _run(self, opcode: JobOpcode, units: Iterable[tuple[Tweak, Octets]]) -> list[bytes]:
         requests = [self._request(opcode, tweak, data) for tweak, data in units]
         ended = await run_data(self._cipher.queue, requests)
         return [end.check(opcode.name) for end in ended]
 
-    def _request(self, opcode: JobOpcode, tweak: Tweak, data: bytes) -> Request:
+    def _request(self, opcode: JobOpcode, tweak: Tweak, given: Octets) -> Request:
+        data = octets("a data unit", given)
         if not _BLOCK <= len(data) <= MAX_CIPHER:
             raise BadMessage(
                 f"data unit of {len(data)} bytes; the engine takes {_BLOCK} to {MAX_CIPHER}"
@@ -214,6 +230,7 @@ class AESXTS:
             if not 0 <= tweak < 1 << 128:
                 raise BadMessage(f"data unit number {tweak} does not fit into 128 bits")
             tweak = tweak.to_bytes(16, "little")
+        tweak = octets("a tweak", tweak)
         if len(tweak) != 16:
             raise BadMessage(f"a tweak has 16 bytes, not {len(tweak)}")
         return Request(opcode, data, len(data), {"key": self.key.index, "iv": tweak})

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from tailrace.crypto.errors import BadMessage, KeyGone
+from tailrace.crypto.octets import Octets, octets
 from tailrace.host import Mutex
 from tailrace.regs.job_memory import KEY_DESCRIPTION, KeyKind, KeySize
 
@@ -101,7 +102,7 @@ class KeyTable:
         return None
 
 
-def describe(kind: KeyKind, material: bytes, *, strict: bool) -> bytes:
+def describe(kind: KeyKind, material: Octets, *, strict: bool) -> bytes:
     """A key's description, as the source of KEY_INSTALL.
 
     Raises
@@ -109,9 +110,7 @@ def describe(kind: KeyKind, material: bytes, *, strict: bool) -> bytes:
     BadMessage
         It is not bytes, has a length that no key of the kind has, or Key1 equals Key2 (XTS).
     """
-    if not isinstance(material, bytes | bytearray | memoryview):
-        raise BadMessage(f"a key is bytes, not {type(material).__name__}")
-    material = bytes(material)
+    material = octets("a key", material)
     if kind == KeyKind.GCM:
         if len(material) not in _SIZES:
             raise BadMessage(f"an AES key has 16, 24 or 32 bytes, not {len(material)}")

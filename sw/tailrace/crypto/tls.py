@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tailrace.crypto.aead import AESGCM, Message
 from tailrace.crypto.errors import BadMessage, TlsError
+from tailrace.crypto.octets import octets
 from tailrace.regs.job_memory import MAX_CIPHER
 
 __all__ = ["ContentType", "RecordProtection"]
@@ -57,6 +58,7 @@ class RecordProtection:
     """
 
     def __init__(self, aead: AESGCM, iv: bytes, *, sequence: int = 0):
+        iv = octets("the IV of a traffic key", iv)
         if len(iv) != _NONCE:
             raise BadMessage(f"the IV of a traffic key has {_NONCE} bytes, not {len(iv)}")
         if aead.tag_length != _TAG or aead.key.strict:
@@ -99,6 +101,7 @@ class RecordProtection:
         """Records in their order, as many at once as the queue holds."""
         nonces = self._take_nonces(len(records))
         try:
+            records = [octets("a record", record) for record in records]
             for record in records:
                 _check_record(record)
             messages: list[Message] = [
@@ -122,7 +125,7 @@ class RecordProtection:
 
 def _inner_plaintext(kind: ContentType, data: bytes, padding: int) -> bytes:
     """TLSInnerPlaintext (5.2)."""
-    kind = ContentType(kind)
+    kind, data = ContentType(kind), octets("data", data)
     if padding < 0:
         raise BadMessage(f"{padding} bytes of padding")
     if not data and kind != ContentType.APPLICATION_DATA:
