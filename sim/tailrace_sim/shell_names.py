@@ -9,21 +9,29 @@ from scapy.layers.l2 import Ether
 
 from tailrace.crypto.aead import AESGCM, AESXTS
 from tailrace.crypto.cipher import Fault
+from tailrace.crypto.tls import ContentType, RecordProtection
 from tailrace.jobs.types import Job
-from tailrace.regs.job_memory import JobOpcode
+from tailrace.regs.job_memory import JobOpcode, JobStatus
 from tailrace.virtio.net import VirtioNet
 from tailrace.virtio.net_types import Frame, NetOptions, TxFrame
 from tailrace_sim.bfm.mac_port import WireFrame
 from tailrace_sim.system import System
 
-__all__ = ["BANNER", "names_of"]
+__all__ = ["BANNER", "CLASSES", "names_of"]
+
+#: What docs/driver.md uses in its examples.
+CLASSES: dict[str, Any] = {
+    "Job": Job, "JobOpcode": JobOpcode, "JobStatus": JobStatus, "AESGCM": AESGCM,
+    "AESXTS": AESXTS, "Fault": Fault, "ContentType": ContentType,
+    "RecordProtection": RecordProtection, "TxFrame": TxFrame, "NetOptions": NetOptions,
+}  # fmt: skip
 
 BANNER = """\
 Tailrace, {identity.width} bits wide, {identity.queue_pairs} queue pairs, in a simulated PCIe slot.
   system, device, host, port, management   the device, its driver, the wire: docs/driver.md
   net                                      virtio-net, up: net.transmit, net.receive, TxFrame
   device.jobs(), device.cipher()           a job queue, and the cipher engine through one: Job,
-                                           JobOpcode, AESGCM, AESXTS, Fault
+                                           JobOpcode, AESGCM, AESXTS, RecordProtection, ...
   counters(), errors(), wait(cycles)       to be awaited; show(frames) not
 Time passes only while something is awaited. Ctrl-C ends that, Ctrl-D the session. For example:
   await net.transmit([TxFrame(bytes(64))]); show(await port.receive())
@@ -78,8 +86,7 @@ def names_of(system: System, net: VirtioNet) -> dict[str, Any]:
         "system": system, "device": system.device, "host": system.host, "port": system.port,
         "management": management, "net": net, "wait": system.wait,
         "counters": counters, "errors": errors, "show": show,
-        "Job": Job, "JobOpcode": JobOpcode, "AESGCM": AESGCM, "AESXTS": AESXTS, "Fault": Fault,
-        "TxFrame": TxFrame, "NetOptions": NetOptions,
+        **CLASSES,
         "Ether": l2.Ether, "ARP": l2.ARP, "IP": inet.IP, "ICMP": inet.ICMP, "UDP": inet.UDP,
         "TCP": inet.TCP,
     }  # fmt: skip

@@ -27,8 +27,8 @@ _ADVICE = {
     " bytes as the job; give more memory",
     JobStatus.SOURCE_FAULT: "the source could not be read; its address must be DMA memory of the"
     " host, and the function must be Bus Master",
-    JobStatus.DESTINATION_FAULT: "the destination could not be written; its address must be DMA"
-    " memory of the host, and the function must be Bus Master",
+    JobStatus.DESTINATION_FAULT: "the destination could not be written; it must not go beyond the"
+    " last address, and the function must be Bus Master",
     JobStatus.LIST_FAULT: "a list of pieces could not be read; the driver puts it into DMA memory,"
     " so look whether the function is Bus Master",
     JobStatus.DESCRIPTOR_FAULT: "the descriptor could not be read and the queue has stopped; look"
