@@ -114,7 +114,7 @@ class _Environment(wiring.Component):
         self._row = row
         sources.engine.KeyExpander = _Expander
         # What CipherEngine._keep_keys looks at.
-        self._keys, self._lanes = rows, 1
+        self._keys, self._lanes, self._kept = rows, 1, 0
         self._timing = SimpleNamespace(drain=DRAIN)
         self.fault = Signal(SelfTestFault)
         self.ready = Signal()

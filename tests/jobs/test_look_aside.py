@@ -30,6 +30,9 @@ def simulate(kind, tests):
 
 
 @pytest.mark.parametrize("kind", ["narrow", pytest.param("wide", marks=pytest.mark.soak)])
-@pytest.mark.parametrize("name", ["random_jobs", "function_reset", "failed_self_test", "full_rate"])
+@pytest.mark.parametrize(
+    "name",
+    ["random_jobs", "function_reset", "failed_self_test", "rows_of_the_self_test", "full_rate"],
+)
 def test_look_aside(kind, name):
     simulate(kind, [name])

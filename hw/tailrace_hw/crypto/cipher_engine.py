@@ -64,6 +64,8 @@ class CipherEngine(wiring.Component):
         Rows of the key table, a power of two from 4 to 65536.
     xts : :class:`bool`
         With XTS. Without, the lanes are smaller and packets wait ``SideLane.latency`` cycles less.
+    kept : :class:`int`
+        Rows at the end of the key table that are the self-test's alone.
 
     Members
     -------
@@ -80,7 +82,7 @@ class CipherEngine(wiring.Component):
         The erasure after reset is over.
     """
 
-    def __init__(self, width: int, keys: int = 1024, *, xts: bool = True):
+    def __init__(self, width: int, keys: int = 1024, *, xts: bool = True, kept: int = 0):
         if width not in WIDTHS:
             raise ValueError(f"width must be one of {WIDTHS}, not {width}")
         if not GROUP <= keys <= 1 << 16 or keys & (keys - 1):
@@ -90,6 +92,7 @@ class CipherEngine(wiring.Component):
         self._lanes = self._inner // 128
         self._keys = keys
         self._xts = xts
+        self._kept = kept
         self._timing = Timing(self._lanes, xts=xts)
         super().__init__(
             {
@@ -154,7 +157,9 @@ class CipherEngine(wiring.Component):
         """Key table, installer and expander."""
         drain = self._timing.drain + 2
         m.submodules.table = table = KeyTable(self._keys)
-        m.submodules.installer = installer = KeyInstaller(self._keys, drain, settle=STAGES)
+        m.submodules.installer = installer = KeyInstaller(
+            self._keys, drain, settle=STAGES, kept=self._kept
+        )
         m.submodules.expander = expander = KeyExpander(max(self._lanes + 1, AAD_BLOCKS))
         connect(m, flipped(self.keys), installer.i)
         connect(m, installer.o, flipped(self.key_answers))

@@ -7,7 +7,14 @@ from amaranth.utils import exact_log2
 
 from tailrace_hw.crypto.key_expander import ExpandRequest
 from tailrace_hw.crypto.key_table import GROUP, Busy, KeyInfo
-from tailrace_hw.crypto.types import KeyAction, KeyCommand, KeyKind, KeySize, KeyStatus
+from tailrace_hw.crypto.types import (
+    SELF_TEST_FUNCTION,
+    KeyAction,
+    KeyCommand,
+    KeyKind,
+    KeySize,
+    KeyStatus,
+)
 
 __all__ = ["KeyAnswer", "KeyInstaller"]
 
@@ -48,6 +55,8 @@ class KeyInstaller(wiring.Component):
         Cycles from a beat's entry to the last look that it takes at its key's RAMs.
     settle : :class:`int`
         Cycles from ``expanded`` of an erasure until the last RAM has it.
+    kept : :class:`int`
+        Rows at the end where nobody but ``SELF_TEST_FUNCTION`` installs, also while they are free.
 
     Members
     -------
@@ -72,8 +81,9 @@ class KeyInstaller(wiring.Component):
         The erasure after reset is over.
     """
 
-    def __init__(self, rows: int, drain: int, settle: int):
+    def __init__(self, rows: int, drain: int, settle: int, kept: int = 0):
         self._rows = rows
+        self._kept = kept
         self._drain = drain
         self._settle = settle
         super().__init__(
@@ -123,7 +133,8 @@ class KeyInstaller(wiring.Component):
         for_xts = (command.action == KeyAction.INSTALL) & (command.kind == KeyKind.XTS)
         xts_there = head.present & (head.kind == KeyKind.XTS)
         others = Cat(group[index].present for index in range(1, GROUP)).any()
-        free = ~cell.present
+        others_function = command.function != SELF_TEST_FUNCTION
+        free = ~cell.present & ~((command.key >= self._rows - self._kept) & others_function)
         own = cell.present & ~cell.part & (cell.owner == command.function)
         status = Signal(KeyStatus)
         installs = command.action == KeyAction.INSTALL

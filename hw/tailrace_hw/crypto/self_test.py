@@ -34,8 +34,9 @@ class SelfTest(wiring.Component):
     users keep nothing waiting, the engine has ``failed``: it refuses users' packets (``refuse``)
     until a run ends well.
 
-    The test's keys take the last row of the engine's table, or with XTS the last four. They stay
-    there: a function that asks for these gets TAKEN, as for any key of somebody else's.
+    The test's keys take the last row of the engine's table, or with XTS the last four (``rows``).
+    The engine must keep these for the test's function: a run frees some of them for a while.
+    Another function that asks for one gets TAKEN, as for any key of somebody else's.
 
     What passes is not delayed. Order kept, a beat a cycle, nothing dropped, every stall passed on.
 
@@ -69,7 +70,8 @@ class SelfTest(wiring.Component):
     """
 
     def __init__(self, width: int, keys: int, *, xts: bool = True):
-        self._examiner = SelfTestExaminer(width, keys - GROUP if xts else keys - 1, xts=xts)
+        self.rows = GROUP if xts else 1
+        self._examiner = SelfTestExaminer(width, keys - self.rows, xts=xts)
         # The longest that an engine is busy with something else: forgetting all keys.
         self.patience = 64 * keys + 4096
         super().__init__(

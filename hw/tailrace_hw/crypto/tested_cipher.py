@@ -39,8 +39,8 @@ class TestedCipher(wiring.Component):
     __test__ = False
 
     def __init__(self, width: int, keys: int = 1024, *, xts: bool = True):
-        self._engine = CipherEngine(width, keys, xts=xts)
         self._test = SelfTest(width, keys, xts=xts)
+        self._engine = CipherEngine(width, keys, xts=xts, kept=self._test.rows)
         super().__init__(
             {
                 "i": In(PacketSignature(width, JobParameters)),
