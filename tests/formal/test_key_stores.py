@@ -39,7 +39,6 @@ class Sources:
             changed.STAGES = stages
             return changed
 
-        self.stages = stages
         self.expander, self.store = copy(key_expander), copy(key_store)
         self.expander.AesKeySchedule = _schedule_of(stages)
 
