@@ -10,6 +10,27 @@ from tailrace.regs.job_memory import MAX_CIPHER
 from tailrace_sim.soft_device import DeviceBench
 
 APPLICATION_DATA, HANDSHAKE, ALERT = 23, 22, 21
+#: RFC 8448, 3: key and IV of a direction; sequence number, type, data and record.
+EXAMPLES = {
+    "client": (
+        "17422dda596ed5d9acd890e3c63f5051", "5b78923dee08579033e523d9",
+        [
+            (0, APPLICATION_DATA, bytes(range(50)),
+             "1703030043a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5b46b395bd5"
+             "4a9a20441e2b62974e1f5a6292a2977014bd1e3deae63aeebb21694915e4"),
+            (1, ALERT, b"\1\0", "1703030013c9872760655666b74d7ff1153efd6db6d0b0e3"),
+        ],
+    ),
+    "server": (
+        "9f02283b6c9c07efc26bb9f2ac92e356", "cf782b88dd83549aadf1e984",
+        [
+            (1, APPLICATION_DATA, bytes(range(50)),
+             "17030300432e937e11ef4ac740e538ad36005fc4a46932fc3225d05f82aa1b36e30efaf97d90e6dffc60"
+             "2dcb501a59a8fcc49c4bf2e5f0a21c0047c2abf332540dd032e167c2955d"),
+            (2, ALERT, b"\1\0", "1703030013b58fd67166ebf599d24720cfbe7efa7a8864a9"),
+        ],
+    ),
+}  # fmt: skip
 KEY, IV = bytes(range(16)), bytes(range(0xF0, 0xFC))
 
 
@@ -50,6 +71,19 @@ def test_records_are_those_of_the_library(sequence):
         assert record == library_record(inner, sequence + number)
         assert bench.run(bench.reader.open(record)) == (kind, data)
     assert bench.writer.sequence == bench.reader.sequence == sequence + 8
+
+
+@pytest.mark.parametrize("side", EXAMPLES)
+def test_records_are_those_of_the_rfc(side):
+    key, iv, records = EXAMPLES[side]
+    bench = DeviceBench()
+    aead = bench.run(AESGCM.create(bench.run(bench.find().cipher()), bytes.fromhex(key)))
+    first = records[0][0]
+    writer, reader = (RecordProtection(aead, bytes.fromhex(iv), sequence=first) for _ in range(2))
+    for sequence, kind, data, record in records:
+        assert writer.sequence == sequence
+        assert bench.run(writer.seal(ContentType(kind), data)).hex() == record
+        assert bench.run(reader.open(bytes.fromhex(record))) == (kind, data)
 
 
 def test_many_records():
