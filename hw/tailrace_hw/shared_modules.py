@@ -8,11 +8,10 @@ Verilator or a person, has that much less to read.
 import hashlib
 import re
 
+from tailrace_hw.rtlil import CELL, MODULE, reconnected, retyped
+
 __all__ = ["share_modules"]
 
-_MODULE = re.compile(r"^((?:attribute [^\n]*\n)*)module (\S+)\n(.*?)^end\n", re.M | re.S)
-_CELL = re.compile(r"^  cell (\S+) (\S+)\n((?:    .*\n)*)", re.M)
-_CONNECT = re.compile(r"(?<=^    connect )\S+", re.M)
 #: What Amaranth calls a signal that goes in or out of a module and is not in its signature: by the
 #: number of its net, which counts through the whole design.
 _PORT = re.compile(r"\\port\$\d+\$\d+")
@@ -27,18 +26,18 @@ def share_modules(text: str) -> str:
     to ports without one: these count from 1 in each module. Instances keep their names; the
     module that stands for all of a kind has the name of the first.
     """
-    found = list(_MODULE.finditer(text))
+    found = list(MODULE.finditer(text))
     ports = {match[2]: _numbered(match[3]) for match in found}
     bodies = {match[2]: _renamed(match[3], ports[match[2]], ports) for match in found}
     kinds: dict[str, str] = {}
     first: dict[str, str] = {}
     # What a module instantiates stands behind it.
     for name in reversed(bodies):
-        kinds[name] = hashlib.sha256(_retyped(bodies[name], kinds).encode()).hexdigest()
+        kinds[name] = hashlib.sha256(_typed(bodies[name], kinds).encode()).hexdigest()
         first[kinds[name]] = name
     types = {name: first[kind] for name, kind in kinds.items()}
     kept = [
-        f"{match[1]}module {match[2]}\n{_retyped(bodies[match[2]], types)}end\n"
+        f"{match[1]}module {match[2]}\n{_typed(bodies[match[2]], types)}end\n"
         for match in found
         if types[match[2]] == match[2]
     ]
@@ -53,28 +52,19 @@ def _numbered(body: str) -> dict[str, str]:
 
 def _renamed(body: str, own: dict[str, str], ports: dict[str, dict[str, str]]) -> str:
     """A body with new names for its own ports and for those of its children."""
+
+    def nets(text: str) -> str:
+        return _PORT.sub(lambda found: own[found[0]], text)
+
     parts, end = [], 0
-    for match in _CELL.finditer(body):
-        kind, name, connections = match.groups()
-        theirs = ports.get(kind, {})
-        between = _PORT.sub(lambda found: own[found[0]], body[end : match.start()])
-        lines = []
-        for line in connections.splitlines(keepends=True):
-            head = _CONNECT.search(line)
-            place = head.end() if head else 0
-            port = theirs.get(head[0], head[0]) if head else ""
-            before = line[: head.start()] + port if head else ""
-            lines.append(before + _PORT.sub(lambda found: own[found[0]], line[place:]))
-        parts += [between, f"  cell {kind} {name}\n", *lines]
+    for match in CELL.finditer(body):
+        kind, name, lines = match.groups()
+        parts += [nets(body[end : match.start()]), f"  cell {kind} {name}\n"]
+        parts.append(reconnected(lines, ports.get(kind, {}), nets))
         end = match.end()
-    return "".join([*parts, _PORT.sub(lambda found: own[found[0]], body[end:])])
+    return "".join([*parts, nets(body[end:])])
 
 
-def _retyped(body: str, types: dict[str, str]) -> str:
-    """A body with other types of instances."""
-
-    def cell(match: re.Match[str]) -> str:
-        kind, name, connections = match.groups()
-        return f"  cell {types.get(kind, kind)} {name}\n{connections}"
-
-    return _CELL.sub(cell, body)
+def _typed(body: str, types: dict[str, str]) -> str:
+    """A body whose instances are of the types that stand for theirs."""
+    return retyped(body, lambda kind, _: types.get(kind, kind))
