@@ -198,13 +198,15 @@ def compiler() -> str:
 _RUNTIME = re.compile(r"^VM_GLOBAL_\w+ \+= \\\n((?:  \w+ \\\n)+)", re.MULTILINE)
 #: What each file of each model includes first, and is large.
 _HEADER = "runtime.h"
-#: From so many files on a model has a precompiled header of its own, with its classes: those of the
-#: whole device are megabytes, more for the compiler to read than a file of the model.
-_FILES_FOR_A_HEADER = 24
 
 
 def provide_runtime(
-    directory: Path, prefix: str, settings: Sequence[str], environment: Mapping[str, str]
+    directory: Path,
+    prefix: str,
+    settings: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    own_header: bool = False,
 ) -> list[str]:
     """Put Verilator's runtime beside a model that is verilated and not yet compiled.
 
@@ -217,6 +219,8 @@ def provide_runtime(
     directory : with ``<prefix>.mk``; below :func:`build_root`
     settings : variables that ``make`` is given, as for the rest of the model
     environment : of ``make``, see :func:`toolchain_env`
+    own_header : the model's own header is precompiled, classes and all, instead of the runtime's:
+        where many files include large classes this is less to read for the compiler
 
     Returns
     -------
@@ -231,8 +235,6 @@ def provide_runtime(
     objects = [f"{name}.o" for each in lists for name in re.findall(r"\w+", each)]
     headers = [f"{_HEADER}.fast.gch", f"{_HEADER}.slow.gch"]
     extra = _precompiled(_HEADER)
-    files = sum(1 for _ in directory.glob("*.cpp"))
-    chosen = extra if files < _FILES_FOR_A_HEADER else _precompiled(f"{prefix}__pch.h")
     (directory / _HEADER).write_text('#include "verilated.h"\n')
     make = ["make", "-f", f"{prefix}.mk", *settings, *extra]
     log = directory / "runtime.log"
@@ -246,7 +248,7 @@ def provide_runtime(
         key = hashlib.sha256(f"{version('verilator')} {compiler()} {commands}".encode())
         cache = build_root() / "runtime" / key.hexdigest()[:20]
         with locked(cache):
-            if not cache.exists():
+            if compiles := not cache.exists():
                 with open(log, "w") as output:
                     run_tool(
                         [*make, "-j", jobs(), *objects, *headers],
@@ -258,17 +260,18 @@ def provide_runtime(
                 for name in (*objects, _HEADER, *headers):
                     os.link(directory / name, partial / name)
                 partial.rename(cache)
-                return chosen
     except subprocess.CalledProcessError as error:
         raise BuildError(f"compiling Verilator's runtime failed; see {log}") from error
-    for name in objects:
-        # The time of the copy counts: newer than the makefile.
-        shutil.copyfile(cache / name, directory / name)
+    if not compiles:
+        for name in objects:
+            # The time of the copy counts: newer than the makefile.
+            shutil.copyfile(cache / name, directory / name)
     for name in (_HEADER, *headers):
-        # Large, hence no copies. Their times are right among themselves.
         (directory / name).unlink(missing_ok=True)
-        os.link(cache / name, directory / name)
-    return chosen
+        if not own_header:
+            # Large, hence no copies. Their times are right among themselves.
+            os.link(cache / name, directory / name)
+    return _precompiled(f"{prefix}__pch.h") if own_header else extra
 
 
 def _precompiled(header: str) -> list[str]:

@@ -37,6 +37,9 @@ __all__ = ["Library", "Pin", "build_library", "code_map"]
 _PREFIX = "Vdevice"
 _PIC = "-fPIC -fvisibility=hidden -fno-semantic-interposition"
 _FAST, _SLOW = f"-O2 {_PIC}", f"-O0 {_PIC}"
+#: From so many files on a model's own header is precompiled: the classes of the whole device are
+#: megabytes, more for the compiler to read than a file of the model.
+_MANY_FILES = 24
 #: Units of the core that know the design's class.
 _OF_THE_DESIGN = ("device.cpp", "interface.cpp", "world.cpp")
 _CORE_FLAGS = f"-std=c++20 -O2 {_PIC} -Wall -Wextra -Wno-missing-field-initializers"
@@ -189,7 +192,10 @@ def _build_model(verilog: Path, top: str, waves: bool, profile: bool) -> Path:
                 "VM_PARALLEL_BUILDS=1", f"OPT_FAST={_FAST}", f"OPT_SLOW={_SLOW}",
                 f"OPT_GLOBAL={_FAST}",
             ]  # fmt: skip
-            settings += provide_runtime(directory, _PREFIX, settings, environment)
+            files = sum(1 for _ in directory.glob("*.cpp"))
+            settings += provide_runtime(
+                directory, _PREFIX, settings, environment, own_header=files >= _MANY_FILES
+            )
             command = ["make", "-f", f"{_PREFIX}.mk", "-j", jobs(), f"lib{_PREFIX}", *settings]
             _run(command, directory, environment, f"compiling {top}")
             for path in directory.iterdir():
