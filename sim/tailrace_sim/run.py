@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cocotb_tools.config
+
 from tailrace.cli.errors import UserError
 from tailrace_sim.build import Model, _environment, _Runner, build_root, locked, toolchain_env
 from tailrace_sim.fast.launch import LOG, launch
@@ -218,10 +220,17 @@ def _start_cocotb(start: _Start) -> None:
         test_dir=start.directory,
         results_xml=str(start.results),
         seed=start.seed,
+        extra_env={"LD_LIBRARY_PATH": _library_path()},
         waves=False,
         test_args=waves if start.model.waves else [],
         log_file=None if start.foreground else start.log,
     )
+
+
+def _library_path() -> str:
+    """Where a model finds cocotb: the environment that it was linked in may be gone since."""
+    given = os.environ.get("LD_LIBRARY_PATH")
+    return os.pathsep.join([str(cocotb_tools.config.libs_dir), *([given] if given else [])])
 
 
 def _start_fast(start: _Start) -> None:
