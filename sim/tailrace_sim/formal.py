@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +22,7 @@ from amaranth.lib import wiring
 
 from tailrace_sim.build import build_root
 
-__all__ = ["FormalError", "ProofFailed", "holds", "mutant", "prove"]
+__all__ = ["FormalError", "ProofFailed", "holds", "mutant", "mutants", "prove"]
 
 #: Seconds after which a proof is given up.
 TIMEOUT = 240
@@ -66,6 +67,28 @@ def mutant(module: ModuleType, old: str, new: str) -> ModuleType:
     copy = ModuleType(f"{module.__name__}_mutant")
     exec(compile(text.replace(old, new), f"{module.__file__} with a fault", "exec"), copy.__dict__)
     return copy
+
+
+def mutants(
+    modules: Sequence[ModuleType], faults: Mapping[ModuleType, tuple[str, str]]
+) -> dict[ModuleType, ModuleType]:
+    """Copies of modules, some of them with a fault, each of which uses the copies before it.
+
+    Parameters
+    ----------
+    modules : whoever is imported by another stands before it
+    faults : old and new text of :func:`mutant`; of modules that are not there, a plain copy
+    """
+    copies: dict[ModuleType, ModuleType] = {}
+    for module in modules:
+        # What every module has, once: a copy without a fault.
+        copy = mutant(module, *faults.get(module, ("__all__ =", "__all__ =")))
+        for other in copies.values():
+            for name in other.__all__:
+                if hasattr(copy, name):
+                    setattr(copy, name, getattr(other, name))
+        copies[module] = copy
+    return copies
 
 
 def holds(top: wiring.Component, name: str) -> bool:

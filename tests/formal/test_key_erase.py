@@ -8,6 +8,8 @@ passes the check unless it is of that function; nobody else replaces or deletes 
 all keys of its function deleted, replaced by an XTS key's rows, reset: then it is nobody's, from
 the cycle on in which the answer is offered.
 
+``kept`` is ``owner`` with a row that is kept for the self-test: it is nobody else's, ever.
+
 ``whole``: no row is asked to be erased or written while a packet that passed the check with it is
 on its way in, or may still look at it.
 
@@ -16,7 +18,7 @@ counts as gone when the wave of an erasure has gone through the last RAM.
 
 The RAMs themselves are in test_key_stores.py.
 
-There are four rows and two functions.
+There are four rows and two functions, one of which is the self-test.
 """
 
 from types import ModuleType, SimpleNamespace
@@ -37,6 +39,7 @@ from tailrace_hw.crypto import (
 )
 from tailrace_hw.crypto.key_installer import KeyAnswer
 from tailrace_hw.crypto.types import (
+    SELF_TEST_FUNCTION,
     KeyAction,
     KeyCommand,
     KeyKind,
@@ -45,7 +48,7 @@ from tailrace_hw.crypto.types import (
     SelfTestFault,
     Status,
 )
-from tailrace_sim.formal import holds, mutant, prove
+from tailrace_sim.formal import holds, mutants, prove
 
 pytestmark = pytest.mark.formal
 
@@ -75,26 +78,26 @@ class _Expander(key_expander.KeyExpander):
 
 def _sources(where: ModuleType | None = None, old: str = "", new: str = "") -> SimpleNamespace:
     """Copies of the modules under proof, with a fault planted in one of them."""
-    same = ("__all__ =", "__all__ =")
-    copies = {}
-    for module in (key_table, same_key, key_installer, key_store, key_check, cipher_engine):
-        fault = (old, new) if module is where else same
-        if module is key_table and module is not where:
-            fault = ("IV_BITS = 96", "IV_BITS = 8")
-        copies[module] = copy = mutant(module, *fault)
-        for other in copies.values():
-            for name in other.__all__:
-                if hasattr(copy, name):
-                    setattr(copy, name, getattr(other, name))
+    faults = {key_table: ("IV_BITS = 96", "IV_BITS = 8")}
+    if where is not None:
+        faults[where] = (old, new)
+    copies = mutants(
+        (key_table, same_key, key_installer, key_store, key_check, cipher_engine), faults
+    )
     engine = copies[cipher_engine]
     engine.STAGES = STAGES
     return SimpleNamespace(engine=engine, same_key=copies[same_key].same_key)
 
 
+def _number(function):
+    """Functions are 0 and the self-test's."""
+    return function.replicate(SELF_TEST_FUNCTION.bit_length())
+
+
 class _Environment(wiring.Component):
     """The engine's keys, with free users. Subclasses put the rest of the engine around them.
 
-    There are four functions, and indices up to twice the rows: neither is more than compared.
+    There are indices up to twice the rows: they are no more than compared.
     """
 
     reset: In(1)
@@ -108,13 +111,13 @@ class _Environment(wiring.Component):
     enters: In(1)
     finish: In(1)
 
-    def __init__(self, sources: SimpleNamespace, rows: int, row: int):
+    def __init__(self, sources: SimpleNamespace, rows: int, row: int, kept: int = 0):
         super().__init__()
         self._sources = sources
         self._row = row
         sources.engine.KeyExpander = _Expander
         # What CipherEngine._keep_keys looks at.
-        self._keys, self._lanes, self._kept = rows, 1, 0
+        self._keys, self._lanes, self._kept = rows, 1, kept
         self._timing = SimpleNamespace(drain=DRAIN)
         self.fault = Signal(SelfTestFault)
         self.ready = Signal()
@@ -139,7 +142,8 @@ class _Environment(wiring.Component):
         asks = self.keys.payload
         m.d.comb += [self.keys.valid.eq(self.request), self.key_answers.ready.eq(self.taken)]
         m.d.comb += asks.size.eq(self.no_size.replicate(2))
-        for name in ("action", "function", "key", "kind"):
+        m.d.comb += asks.function.eq(_number(self.function))
+        for name in ("action", "key", "kind"):
             m.d.comb += asks[name].eq(getattr(self, name))
         m.d.comb += Assume(self.action.as_value() != 3)
         engine.CipherEngine._keep_keys(self, parts, check, beats, datapath)
@@ -177,7 +181,7 @@ class _Packets(_Environment):
             check.i.valid.eq(self.offered),
             check.i.payload.last.eq(self.last),
             job.operation.eq(self.operation),
-            job.function.eq(self.job_function),
+            job.function.eq(_number(self.job_function)),
             job.key.eq(self.job_key),
             job.length.eq(16),
             job.tag_length.eq(16),
@@ -235,6 +239,8 @@ class OwnerProof(_Packets):
         job, passes = check.o.payload.beat.meta, check.o.payload
         with m.If(check.o.valid & passes.first & (passes.status == Status.OK) & (job.key == row)):
             m.d.comb += Assert(self.reset | (there_now & (owner_now == job.function)))
+        if row >= self._keys - self._kept:
+            m.d.comb += Assert(~there_now | (owner_now == SELF_TEST_FUNCTION))
         return m
 
 
@@ -361,8 +367,11 @@ KINDS = {"owner": OwnerProof, "whole": WholeProof, "rows": RowsProof}
 PROOFS = {
     f"{name}-{row}": lambda sources, proof=proof, row=row: proof(sources, 4, row)
     for name, proof in KINDS.items() for row in range(4)
+} | {
+    # All four are kept, as with XTS.
+    f"kept-{row}": lambda sources, row=row: OwnerProof(sources, 4, row, kept=4) for row in range(4)
 }  # fmt: skip
-IN_EVERY_RUN = ("owner-0", "whole-0", "rows-0")
+IN_EVERY_RUN = ("owner-0", "kept-0", "whole-0", "rows-0")
 
 
 @pytest.mark.parametrize(
@@ -381,6 +390,7 @@ _EARLY = f"m.d.sync += busy.eq(0)\n{' ' * 16}{_END}"
 FAULTS = {
     "owner-not-compared": ("owner-0", key_check, " | (info.owner != job.function)", ""),
     "replaces-others": ("owner-0", key_installer, " & (cell.owner == command.function)", ""),
+    "kept-row-given": ("kept-0", key_installer, " & others_function)", " & 0)"),
     "busy-dropped-early": ("whole-0", key_installer, _END, _EARLY),
     "group-row-left": ("rows-1", key_installer, "~0, 1 << place)", "0b1101, 1 << place)"),
     "answers-early": ("rows-3", key_installer, _SETTLED, _SETTLED.replace("settle == 0", "1")),

@@ -20,7 +20,7 @@ from tailrace_hw.crypto.key_schedule import AesKeySchedule
 from tailrace_hw.crypto.types import STAGES as ENGINE_STAGES
 from tailrace_hw.crypto.types import KeyKind
 from tailrace_hw.lib.delay import delayed
-from tailrace_sim.formal import holds, mutant, prove
+from tailrace_sim.formal import holds, mutants, prove
 
 pytestmark = pytest.mark.formal
 
@@ -33,13 +33,9 @@ class Sources:
     """The two modules at a number of stages, one of them perhaps with a fault."""
 
     def __init__(self, stages: int, module: ModuleType | None = None, old="", new=""):
-        def copy(of):
-            at = (old, new) if of is module else ("__all__ =", "__all__ =")
-            changed = mutant(of, *at)
-            changed.STAGES = stages
-            return changed
-
-        self.expander, self.store = copy(key_expander), copy(key_store)
+        faults = {} if module is None else {module: (old, new)}
+        self.expander, self.store = mutants((key_expander, key_store), faults).values()
+        self.expander.STAGES = self.store.STAGES = stages
         self.expander.AesKeySchedule = _schedule_of(stages)
 
 
