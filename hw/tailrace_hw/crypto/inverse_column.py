@@ -1,6 +1,6 @@
 """What InvMixColumns has more than MixColumns."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -59,21 +59,34 @@ class InverseColumn(wiring.Component):
             there.eq(column.rotate_right(16)),
             pairs.eq(column ^ there),
         ]
-        # What several bits use is a module of its own: synthesis that works module by module, as
-        # ours does, then keeps one LUT for each bit of the output.
-        m.submodules.shared = shared = Module()
-        added = Mux(self.decrypt, turned(pairs, 2) ^ everywhere(TURNED_TWICE), 0)
+        added = turned(pairs, 2) ^ everywhere(TURNED_TWICE)
+        for bits, of_rows in (self._sums(m, column) | self._feeds(m, column)).items():
+            added ^= in_each_row(of_rows) & everywhere(bits)
+        # Whether to decrypt is asked here only: in the LUTs of the sums there is no room for it.
+        m.d.comb += self.o.eq(column ^ Mux(self.decrypt, added, 0))
+        return m
+
+    # What several bits use is in modules of their own: synthesis that works module by module, as
+    # ours does, then keeps one LUT for each sum, and one for each bit of the output.
+
+    def _sums(self, m: Module, column: Value) -> dict[int, Value]:
+        """A^-2's sums that the byte two rows below leaves, by the bits that get them."""
+        m.submodules.kinds = inner = Module()
+        found = {}
         for kind in KINDS:
             of_rows = Signal(4, name=f"kind_{kind:02x}")
-            shared.d.comb += of_rows.eq(Mux(self.decrypt, sums(column, kind), 0))
-            added ^= in_each_row(of_rows.rotate_right(2)) & everywhere(kind)
-        first, second = (sums(column, _seen(mask))[:2] ^ sums(column, _seen(mask))[2:]
-                         for mask in (_FIRST, _SECOND))  # fmt: skip
+            inner.d.comb += of_rows.eq(sums(column, kind))
+            found[kind] = of_rows.rotate_right(2)
+        return found
+
+    def _feeds(self, m: Module, column: Value) -> dict[int, Value]:
+        """What the rotations feed back, by the bits that get it; the same two rows apart."""
+        m.submodules.feeds, m.submodules.both = inner, outer = Module(), Module()
+        first, second, either = Signal(2), Signal(2), Signal(2)
+        for total, mask in ((first, _FIRST), (second, _SECOND)):
+            of_rows = sums(column, _seen(mask))
+            inner.d.comb += total.eq(of_rows[:2] ^ of_rows[2:])
+        outer.d.comb += either.eq(first ^ second)
         both = _FED[0] & _FED[1]
-        fed = {_FED[0] ^ both: first, _FED[1] ^ both: second, both: first ^ second}
-        for bits, total in fed.items():
-            of_pairs = Signal(2, name=f"fed_{bits:02x}")
-            shared.d.comb += of_pairs.eq(Mux(self.decrypt, total, 0))
-            added ^= in_each_row(of_pairs.replicate(2)) & everywhere(bits)
-        m.d.comb += self.o.eq(column ^ added)
-        return m
+        fed = {_FED[0] ^ both: first, _FED[1] ^ both: second, both: either}
+        return {bits: total.replicate(2) for bits, total in fed.items()}
