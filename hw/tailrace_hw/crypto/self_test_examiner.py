@@ -134,19 +134,23 @@ class SelfTestExaminer(wiring.Component):
                     m.next = "ASK"
             with m.State("ASK"):
                 m.d.sync += [beat.eq(0), came.eq(0), got_all.eq(~gives_output), got_result.eq(0)]
+                # Both valids are registers: users' requests and packets are chosen by them on
+                # their way into the engine.
                 with m.If(installs):
+                    m.d.sync += self.keys.valid.eq(1)
                     m.next = "INSTALL"
                 with m.Else():
+                    m.d.sync += self.packets.valid.eq(1)
                     m.next = "PACKET"
             with m.State("INSTALL"):
-                m.d.comb += self.keys.valid.eq(1)
                 with m.If(self.keys.ready):
+                    m.d.sync += self.keys.valid.eq(0)
                     m.next = "ANSWER"
             with m.State("PACKET"):
-                m.d.comb += self.packets.valid.eq(1)
                 with m.If(self.packets.ready):
                     m.d.sync += beat.eq(beat + 1)
                 with m.If(self.packets.ready & self.packets.payload.last):
+                    m.d.sync += self.packets.valid.eq(0)
                     m.next = "ANSWER"
             with m.State("ANSWER"):
                 m.d.comb += self.done.eq(ends & ~gave_up)
