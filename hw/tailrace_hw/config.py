@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tailrace_hw.crypto.types import self_test_rows
 from tailrace_hw.lib.packet import WIDTHS
 
 __all__ = ["Config", "ConfigError", "JobsConfig", "PcieConfig", "PortConfig", "VirtioNetConfig"]
@@ -163,7 +164,7 @@ class JobsConfig:
     queues : of jobs, 1 to 4
     in_flight : jobs in flight at once, of all queues: a power of two from 8 to 128
     keys : rows of the cipher engine's key table, a power of two from 16 to 65536, of which the
-        self-test takes the last :attr:`test_keys`; 0 for a device without cipher engine
+        self-test takes the last; 0 for a device without cipher engine
     xts : the cipher engine has AES-XTS as well as AES-GCM
     """
 
@@ -184,14 +185,9 @@ class JobsConfig:
         )
 
     @property
-    def test_keys(self) -> int:
-        """Rows of the key table that the self-test has to itself."""
-        return 4 if self.xts else 1
-
-    @property
     def user_keys(self) -> int:
         """Keys that drivers may have."""
-        return self.keys - self.test_keys if self.keys else 0
+        return self.keys - self_test_rows(xts=self.xts) if self.keys else 0
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from tailrace_hw.crypto.key_check import KeyCheck
 from tailrace_hw.crypto.key_expander import KeyExpander
 from tailrace_hw.crypto.key_installer import KeyAnswer, KeyInstaller
 from tailrace_hw.crypto.key_store import AAD_BLOCKS
-from tailrace_hw.crypto.key_table import GROUP, KeyTable
+from tailrace_hw.crypto.key_table import KeyTable
 from tailrace_hw.crypto.types import (
+    GROUP,
     MAX_LENGTH,
     SELF_TEST_FUNCTION,
     STAGES,

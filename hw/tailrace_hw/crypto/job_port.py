@@ -8,7 +8,6 @@ from amaranth.utils import exact_log2
 from tailrace_hw.crypto import types as cipher
 from tailrace_hw.crypto.key_installer import KeyAnswer
 from tailrace_hw.crypto.key_requests import KEY_BYTES, KeyRequests
-from tailrace_hw.crypto.key_table import GROUP
 from tailrace_hw.jobs.operations import Destination, Operation
 from tailrace_hw.jobs.types import EnginePort, JobStatus, Opcode
 from tailrace_hw.lib.fifo import SyncFifo
@@ -120,7 +119,7 @@ class JobPort(wiring.Component):
         # Between two packets.
         first = Signal(init=1)
         is_key, waits, enters = Signal(), Signal(), Signal()
-        bits = exact_log2(GROUP)
+        bits = exact_log2(cipher.GROUP)
         same = meta.key[bits:] == requests.key[bits:]
         m.d.comb += [
             is_key.eq((meta.opcode == Opcode.KEY_INSTALL) | (meta.opcode == Opcode.KEY_DELETE)),

@@ -6,8 +6,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from tailrace_hw.crypto.key_expander import ExpandRequest
-from tailrace_hw.crypto.key_table import GROUP, Busy, KeyInfo
+from tailrace_hw.crypto.key_table import Busy, KeyInfo
 from tailrace_hw.crypto.types import (
+    GROUP,
     SELF_TEST_FUNCTION,
     KeyAction,
     KeyCommand,

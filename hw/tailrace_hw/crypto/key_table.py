@@ -7,10 +7,8 @@ from amaranth.utils import exact_log2
 
 from tailrace_hw.crypto.types import KeyKind, KeySize
 
-__all__ = ["GROUP", "IV_BITS", "Busy", "KeyInfo", "KeyTable", "LastIv"]
+__all__ = ["IV_BITS", "Busy", "KeyInfo", "KeyTable", "LastIv"]
 
-#: Rows that an XTS key takes: Key1, Key2, Key1 for decryption, one unused.
-GROUP = 4
 #: GCM's usual IV (SP 800-38D, 5.2.1.1).
 IV_BITS = 96
 

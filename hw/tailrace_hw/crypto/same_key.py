@@ -3,7 +3,7 @@
 from amaranth.hdl import Mux
 from amaranth.utils import exact_log2
 
-from tailrace_hw.crypto.key_table import GROUP
+from tailrace_hw.crypto.types import GROUP
 
 __all__ = ["same_key"]
 

@@ -5,7 +5,6 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from tailrace_hw.crypto.key_installer import KeyAnswer
-from tailrace_hw.crypto.key_table import GROUP
 from tailrace_hw.crypto.self_test_examiner import SelfTestExaminer
 from tailrace_hw.crypto.types import (
     SELF_TEST_FUNCTION,
@@ -14,6 +13,7 @@ from tailrace_hw.crypto.types import (
     OutputMeta,
     Result,
     SelfTestFault,
+    self_test_rows,
 )
 from tailrace_hw.lib.packet import PacketSignature
 
@@ -34,7 +34,7 @@ class SelfTest(wiring.Component):
     users keep nothing waiting, the engine has ``failed``: it refuses users' packets (``refuse``)
     until a run ends well.
 
-    The test's keys take the last row of the engine's table, or with XTS the last four (``rows``).
+    The test's keys take the last row of the engine's table, or with XTS the last four.
     The engine must keep these for the test's function: a run frees some of them for a while.
     Another function that asks for one gets TAKEN, as for any key of somebody else's.
 
@@ -70,8 +70,8 @@ class SelfTest(wiring.Component):
     """
 
     def __init__(self, width: int, keys: int, *, xts: bool = True):
-        self.rows = GROUP if xts else 1
-        self._examiner = SelfTestExaminer(width, keys - self.rows, xts=xts)
+        rows = self_test_rows(xts=xts)
+        self._examiner = SelfTestExaminer(width, keys - rows, xts=xts)
         # The longest that an engine is busy with something else: forgetting all keys.
         self.patience = 64 * keys + 4096
         super().__init__(

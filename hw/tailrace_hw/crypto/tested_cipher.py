@@ -13,6 +13,7 @@ from tailrace_hw.crypto.types import (
     OutputMeta,
     Result,
     SelfTestFault,
+    self_test_rows,
 )
 from tailrace_hw.lib.packet import PacketSignature
 
@@ -40,7 +41,7 @@ class TestedCipher(wiring.Component):
 
     def __init__(self, width: int, keys: int = 1024, *, xts: bool = True):
         self._test = SelfTest(width, keys, xts=xts)
-        self._engine = CipherEngine(width, keys, xts=xts, kept=self._test.rows)
+        self._engine = CipherEngine(width, keys, xts=xts, kept=self_test_rows(xts=xts))
         super().__init__(
             {
                 "i": In(PacketSignature(width, JobParameters)),

@@ -6,6 +6,7 @@ A 128-bit block, key, tag or counter has its byte 0 in bits 7:0, as packet strea
 from amaranth.lib import data, enum
 
 __all__ = [
+    "GROUP",
     "MAX_AAD",
     "MAX_LENGTH",
     "ROUNDS",
@@ -24,14 +25,22 @@ __all__ = [
     "Result",
     "SelfTestFault",
     "Status",
+    "self_test_rows",
 ]
 
 #: Bytes of additional authenticated data and of payload that a packet may have.
 MAX_AAD, MAX_LENGTH = 96, 16384
 #: What the self-test calls itself where functions are named. No PCIe function has this number.
 SELF_TEST_FUNCTION = 0xFF
+#: Rows of the key table that an XTS key takes: Key1, Key2, Key1 for decryption, one unused.
+GROUP = 4
 #: Tag lengths in bytes (SP 800-38D, 5.2.1.2).
 TAG_LENGTHS = (4, 8, 12, 13, 14, 15, 16)
+
+
+def self_test_rows(*, xts: bool) -> int:
+    """Rows at the end of the key table that are the self-test's: those of one key of its kinds."""
+    return GROUP if xts else 1
 
 
 class Operation(enum.Enum, shape=2):
