@@ -129,7 +129,7 @@ class CipherBench:
         self.now += 1
         await FallingEdge(self.dut.clk)
 
-    async def until(self, condition, limit: int = 20_000) -> None:
+    async def until(self, condition, limit: int = 40_000) -> None:
         """Cycles until ``condition()``; a test that waits longer has failed."""
         for _ in range(limit):
             if condition():

@@ -10,9 +10,18 @@ from tailrace_sim.run import run
 
 HERE = Path(__file__).parent
 #: width, keys, xts
-MODELS = {"narrow": (128, 16, True), "wide": (512, 1024, True)}
+MODELS = {
+    "narrow": (128, 16, True),
+    "wide": (512, 1024, True),
+    "narrowest": (64, 16, True),
+    "without-xts": (128, 16, False),
+    "w256": (256, 64, True),
+    "widest": (1024, 64, True),
+}
 #: The wide one is the device's; its model takes minutes to make.
-KINDS = ["narrow", pytest.param("wide", marks=pytest.mark.soak)]
+KINDS = [
+    name if name == "narrow" else pytest.param(name, marks=pytest.mark.soak) for name in MODELS
+]
 
 
 def simulate(kind, tests, module="cocotb_engine", **parameters):
