@@ -135,14 +135,23 @@ class KeyInstaller(wiring.Component):
         xts_there = head.present & (head.kind == KeyKind.XTS)
         others = Cat(group[index].present for index in range(1, GROUP)).any()
         others_function = command.function != SELF_TEST_FUNCTION
-        free = ~cell.present & ~((command.key >= self._rows - self._kept) & others_function)
+        installs = command.action == KeyAction.INSTALL
+        # What the request says by itself is known while its group is looked at.
+        no_index, no_size, no_user = Signal(), Signal(), Signal()
+        m.d.sync += [
+            no_index.eq((command.key >= self._rows) | (for_xts & (place != 0))),
+            no_size.eq(
+                installs
+                & ((command.size.as_value() == 3) | (for_xts & (command.size == KeySize.AES_192)))
+            ),
+            no_user.eq((command.key >= self._rows - self._kept) & others_function),
+        ]
+        free = ~cell.present & ~no_user
         own = cell.present & ~cell.part & (cell.owner == command.function)
         status = Signal(KeyStatus)
-        installs = command.action == KeyAction.INSTALL
-        no_size = (command.size.as_value() == 3) | (for_xts & (command.size == KeySize.AES_192))
-        with m.If((command.key >= self._rows) | (for_xts & (place != 0))):
+        with m.If(no_index):
             m.d.comb += status.eq(KeyStatus.INDEX)
-        with m.Elif(installs & no_size):
+        with m.Elif(no_size):
             m.d.comb += status.eq(KeyStatus.SIZE)
         with m.Elif(command.action == KeyAction.DELETE):
             m.d.comb += status.eq(Mux(own, KeyStatus.OK, KeyStatus.UNKNOWN))
