@@ -89,15 +89,10 @@ def _sources(where: ModuleType | None = None, old: str = "", new: str = "") -> S
     return SimpleNamespace(engine=engine, same_key=copies[same_key].same_key)
 
 
-def _number(function):
-    """Functions are 0 and the self-test's."""
-    return function.replicate(SELF_TEST_FUNCTION.bit_length())
-
-
 class _Environment(wiring.Component):
     """The engine's keys, with free users. Subclasses put the rest of the engine around them.
 
-    There are indices up to twice the rows: they are no more than compared.
+    Functions are 0 and the self-test's, 0xFF; indices go up to twice the rows.
     """
 
     reset: In(1)
@@ -142,7 +137,7 @@ class _Environment(wiring.Component):
         asks = self.keys.payload
         m.d.comb += [self.keys.valid.eq(self.request), self.key_answers.ready.eq(self.taken)]
         m.d.comb += asks.size.eq(self.no_size.replicate(2))
-        m.d.comb += asks.function.eq(_number(self.function))
+        m.d.comb += asks.function.eq(self.function.replicate(8))
         for name in ("action", "key", "kind"):
             m.d.comb += asks[name].eq(getattr(self, name))
         m.d.comb += Assume(self.action.as_value() != 3)
@@ -181,7 +176,7 @@ class _Packets(_Environment):
             check.i.valid.eq(self.offered),
             check.i.payload.last.eq(self.last),
             job.operation.eq(self.operation),
-            job.function.eq(_number(self.job_function)),
+            job.function.eq(self.job_function.replicate(8)),
             job.key.eq(self.job_key),
             job.length.eq(16),
             job.tag_length.eq(16),
@@ -362,14 +357,13 @@ class RowsProof(_Environment):
         return m
 
 
+#: Kinds of proof, and how many rows are kept: all four with XTS.
+KINDS = {"owner": (OwnerProof, 0), "kept": (OwnerProof, 4), "whole": (WholeProof, 0),
+         "rows": (RowsProof, 0)}  # fmt: skip
 #: Proofs by name, of the sources they are given.
-KINDS = {"owner": OwnerProof, "whole": WholeProof, "rows": RowsProof}
 PROOFS = {
-    f"{name}-{row}": lambda sources, proof=proof, row=row: proof(sources, 4, row)
-    for name, proof in KINDS.items() for row in range(4)
-} | {
-    # All four are kept, as with XTS.
-    f"kept-{row}": lambda sources, row=row: OwnerProof(sources, 4, row, kept=4) for row in range(4)
+    f"{name}-{row}": lambda sources, proof=proof, row=row, kept=kept: proof(sources, 4, row, kept)
+    for name, (proof, kept) in KINDS.items() for row in range(4)
 }  # fmt: skip
 IN_EVERY_RUN = ("owner-0", "kept-0", "whole-0", "rows-0")
 
